@@ -75,7 +75,10 @@ class BertConfig:
                 f"null or an id from 0 to {self.vocab_size - 1}",
             )
         self._check(
-            "hidden_act", str, lambda value: value in ACT2FN, f"one of {', '.join(ACT2FN)}, of the names known"
+            "hidden_act",
+            str,
+            lambda value: value in ACT2FN,
+            f"one of {', '.join(ACT2FN)}, of the names known",
         )
         self._check(
             "position_embedding_type",

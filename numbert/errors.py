@@ -7,3 +7,9 @@ class InputError(ValueError):
 
 class NotYetError(InputError, NotImplementedError):
     """A part of BERT that the configuration can name and numbert does not have yet."""
+
+
+def abridged(names: list[str], most: int = 5) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -107,7 +107,7 @@ def layer_norm_backward(
 
 def _row_dot(x: Array, y: Array) -> Array:
     """The sum of x * y along each row, [n,e], [n,e] -> [n,1]; complex numbers are not conjugated."""
-    return np.einsum("ne,ne->n", x, y)[:, None]  # type: ignore[no-any-return]
+    return np.einsum("ne,ne->n", x, y)[:, None]
 
 
 def attention(
@@ -134,7 +134,12 @@ def attention(
 
 
 def attention_backward(
-    d_context: Array, query: Array, key: Array, value: Array, attention_probs: Array, keep: Array | None = None
+    d_context: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    attention_probs: Array,
+    keep: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """d_context [b,h,l,d] -> d_query [b,h,l,d], d_key, d_value [b,h,r,d]: docs/derivations.md#attention."""
     # context = kept_probs @ value

@@ -54,7 +54,7 @@ class Linear(Module):
         y = x.reshape(-1, self.in_features) @ self.weight.data.T
         if self.bias is not None:
             y += self.bias.data
-        return y.reshape(*x.shape[:-1], self.out_features)  # type: ignore[no-any-return]
+        return y.reshape(*x.shape[:-1], self.out_features)
 
     def backward(self, d_output: Array) -> Array:
         x = self.recall().x
@@ -62,12 +62,10 @@ class Linear(Module):
         self.weight.add_grad(d_y.T @ x.reshape(-1, self.in_features))  # [out,n] @ [n,in] -> [out,in]
         if self.bias is not None:
             self.bias.add_grad(d_y.sum(axis=0))
-        return (d_y @ self.weight.data).reshape(x.shape)  # type: ignore[no-any-return]
+        return (d_y @ self.weight.data).reshape(x.shape)
 
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Embedding(Module):
@@ -106,7 +104,7 @@ class Embedding(Module):
         """
         check_ids(ids, self.num_embeddings, name)
         self.remember(ids=ids)
-        return self.weight.data[ids]  # type: ignore[no-any-return]
+        return self.weight.data[ids]
 
     def backward(self, d_output: Array) -> None:
         ids = self.recall().ids.reshape(-1)
@@ -182,8 +180,8 @@ class Dropout(Module):
         """The factors keep: 0 with probability p, else 1 / (1 - p); None where dropout does nothing."""
         if not self.training or self.p == 0:
             return None
-        keep = self.rng.random(shape, dtype=np.float32) >= self.p
-        return keep * np.dtype(dtype).type(1 / (1 - self.p) if self.p < 1 else 0)
+        kept = self.rng.random(shape, dtype=np.float32) >= self.p
+        return kept * np.array(1 / (1 - self.p) if self.p < 1 else 0, dtype)
 
     def forward(self, x: Array) -> Array:
         """Any shape -> the same shape."""

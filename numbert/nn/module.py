@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from numbert.errors import InputError
+from numbert.errors import InputError, abridged
 
 Array = NDArray[Any]
 
@@ -247,7 +247,7 @@ class Module:
         if strict and (missing or unexpected):
             raise InputError(
                 "the state does not fit the model: "
-                f"missing {_abridged(missing) or 'nothing'}; unexpected {_abridged(unexpected) or 'nothing'}"
+                f"missing {abridged(missing) or 'nothing'}; unexpected {abridged(unexpected) or 'nothing'}"
             )
         for parameter, value in chosen:
             parameter.data = value.astype(parameter.dtype, copy=True)
@@ -299,8 +299,3 @@ class ModuleList(Module):
 
 def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
-
-
-def _abridged(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

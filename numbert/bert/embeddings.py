@@ -1,0 +1,90 @@
+"""BertEmbeddings: ids to vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.layers import Dropout, Embedding, LayerNorm
+from numbert.nn.module import Array, Module
+
+
+class BertEmbeddings(Module):
+    """Word, position and token-type embeddings, summed, normalized and dropped out: seeds' BertEmbeddings.
+
+    input_ids, token_type_ids, position_ids: integers [b,l] -> [b,l,e].
+    """
+
+    def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
+        seed = np.random.default_rng(seed)
+        e = config.hidden_size
+        draw: dict[str, Any] = {"std": config.initializer_range, "seed": seed, "dtype": dtype}
+        self.word_embeddings = Embedding(config.vocab_size, e, padding_idx=config.pad_token_id, **draw)
+        self.position_embeddings = Embedding(config.max_position_embeddings, e, **draw)
+        self.token_type_embeddings = Embedding(config.type_vocab_size, e, **draw)
+        self.LayerNorm = LayerNorm(e, eps=config.layer_norm_eps, dtype=dtype)
+        self.dropout = Dropout(config.hidden_dropout_prob, seed=seed)
+
+    def forward(
+        self,
+        input_ids: Array | None = None,
+        token_type_ids: Array | None = None,
+        position_ids: Array | None = None,
+        inputs_embeds: Array | None = None,
+    ) -> Array:
+        """-> [b,l,e].
+
+        Args:
+            input_ids: integers [b,l]; or else inputs_embeds.
+            token_type_ids: integers, broadcast to [b,l]; default 0.
+            position_ids: integers, broadcast to [b,l]; default 0, 1, 2, ...
+            inputs_embeds: [b,l,e], in place of the word embeddings.
+
+        Raises:
+            InputError: an id is outside its table, or the sequence is longer than the position table.
+        """
+        looked_up = inputs_embeds is None
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise InputError("give input_ids or inputs_embeds")
+            inputs_embeds = self.word_embeddings(input_ids, "input_ids")  # [b,l] -> [b,l,e]
+        seq_length = inputs_embeds.shape[1]
+        if position_ids is None:
+            longest = self.position_embeddings.num_embeddings
+            if seq_length > longest:
+                raise InputError(f"a sequence of {seq_length} tokens; the model has {longest} positions")
+            position_ids = np.arange(seq_length)[None]  # [1,l]
+        if token_type_ids is None:
+            token_type_ids = np.zeros((1, seq_length), dtype=np.int64)
+
+        token_type_embeddings = self.token_type_embeddings(token_type_ids, "token_type_ids")
+        position_embeddings = self.position_embeddings(position_ids, "position_ids")
+        embeddings = inputs_embeds + token_type_embeddings
+        embeddings += position_embeddings
+        self.remember(
+            looked_up=looked_up,
+            token_type_shape=token_type_embeddings.shape,
+            position_shape=position_embeddings.shape,
+        )
+        return self.dropout(self.LayerNorm(embeddings))
+
+    def backward(self, d_output: Array) -> Array:
+        """d_output [b,l,e] -> d_inputs_embeds [b,l,e]; ids have no gradient."""
+        saved = self.recall()
+        d_embeddings = self.LayerNorm.backward(self.dropout.backward(d_output))
+        # embeddings = inputs_embeds + token_type_embeddings + position_embeddings: a sum hands its gradient on.
+        self.position_embeddings.backward(_summed_to(d_embeddings, saved.position_shape))
+        self.token_type_embeddings.backward(_summed_to(d_embeddings, saved.token_type_shape))
+        if saved.looked_up:
+            self.word_embeddings.backward(d_embeddings)
+        return d_embeddings
+
+
+def _summed_to(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Undoes broadcasting from shape: what was used many times gets the sum of the gradients."""
+    axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis] != 1)
+    return gradient.sum(axis=axes, keepdims=True) if axes else gradient

@@ -1,0 +1,121 @@
+"""What a model accepts: every check of a batch, and the mask as the attention adds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from numbert.errors import InputError, NotYetError
+from numbert.nn.functional import IGNORE
+from numbert.nn.module import Array
+
+
+def checked_inputs(
+    input_ids: ArrayLike | None, inputs_embeds: ArrayLike | None, hidden_size: int, dtype: np.dtype[Any]
+) -> tuple[Array | None, Array | None, tuple[int, int]]:
+    """input_ids [b,l] or inputs_embeds [b,l,e], one of them, as arrays; and (b, l).
+
+    inputs_embeds of another real type are converted to the model's dtype.
+
+    Raises:
+        InputError: both or neither are given, or one has a wrong shape or dtype.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise InputError("give input_ids or inputs_embeds, and not both")
+    if inputs_embeds is not None:
+        embeds = np.asarray(inputs_embeds)
+        if embeds.ndim != 3 or embeds.shape[-1] != hidden_size:
+            raise InputError(f"inputs_embeds has shape {embeds.shape}; it must be [b,l,{hidden_size}]")
+        if embeds.dtype.kind not in ("fc" if dtype.kind == "c" else "f"):
+            raise InputError(f"inputs_embeds is {embeds.dtype}, the model is {dtype}")
+        _refuse_empty("inputs_embeds", embeds)
+        return None, embeds.astype(dtype, copy=False), (embeds.shape[0], embeds.shape[1])
+    ids = np.asarray(input_ids)
+    if ids.ndim != 2:
+        raise InputError(f"input_ids has shape {ids.shape}; it must be [b,l]")
+    _refuse_empty("input_ids", ids)
+    return ids, None, (ids.shape[0], ids.shape[1])
+
+
+def checked_ids(name: str, ids: ArrayLike | None, shape: tuple[int, int]) -> Array | None:
+    """token_type_ids or position_ids, [b,l], or [1,l] for all sequences alike.
+
+    Raises:
+        InputError: another shape. (Their range is checked where they are looked up.)
+    """
+    if ids is None:
+        return None
+    array = np.asarray(ids)
+    if array.shape not in (shape, (1, shape[1])):
+        raise InputError(f"{name} has shape {array.shape}; for this batch it must be {shape}")
+    return array
+
+
+def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], classes: int) -> Array | None:
+    """Integers of the given shape, each -100 or from 0 to classes - 1.
+
+    Raises:
+        InputError: another shape, dtype or value.
+    """
+    if labels is None:
+        return None
+    array = np.asarray(labels)
+    if array.shape != shape:
+        raise InputError(f"{name} has shape {array.shape}; for this batch it must be {shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{name} must be integers, got an array of {array.dtype}")
+    wrong = (array != IGNORE) & ((array < 0) | (array >= classes))
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            f"{name} has {array[tuple(place)]} at {place}; it can be 0 to {classes - 1}, or {IGNORE} to ignore"
+        )
+    return array
+
+
+def extended_attention_mask(
+    attention_mask: ArrayLike | None, shape: tuple[int, int], dtype: DTypeLike
+) -> Array | None:
+    """A mask of ones (look) and zeros (do not) as the attention adds it to its scores.
+
+    [b,r] -> [b,1,1,r] and [b,l,r] -> [b,1,l,r], 0 for one and the most negative number for zero. Where a whole
+    row is zero all its scores become that number, so the row looks at everything alike and stays finite.
+    None where there is nothing to mask.
+
+    Raises:
+        InputError: another shape, or a value that is neither 0 nor 1.
+    """
+    if attention_mask is None:
+        return None
+    mask = np.asarray(attention_mask)
+    b, length = shape
+    if mask.shape not in ((b, length), (b, length, length)):
+        raise InputError(
+            f"attention_mask has shape {mask.shape}; for this batch it must be {(b, length)} "
+            f"or {(b, length, length)}"
+        )
+    if mask.dtype.kind not in "biuf":
+        raise InputError(f"attention_mask must be 0 and 1, got an array of {mask.dtype}")
+    wrong = (mask != 0) & (mask != 1)
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise InputError(f"attention_mask has {mask[tuple(place)]} at {place}; it must be 1 (look) or 0 (do not)")
+    if mask.all():
+        return None
+    lowest = np.finfo(dtype).min
+    extended = np.where(mask == 0, lowest, lowest.dtype.type(0))
+    return extended[:, None, None, :] if mask.ndim == 2 else extended[:, None, :, :]
+
+
+def refuse_what_is_not_there_yet(**inputs: Any) -> None:
+    """Raises NotYetError for an input that belongs to a part of BERT which numbert does not have yet."""
+    for name, value in inputs.items():
+        if value is not None and value is not False:
+            raise NotYetError(f"{name} is not in numbert yet; leave it out")
+
+
+def _refuse_empty(name: str, array: Array) -> None:
+    if not array.size:
+        raise InputError(f"{name} has shape {array.shape}; it must hold at least one token")

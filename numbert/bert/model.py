@@ -1,0 +1,205 @@
+"""BertPreTrainedModel, which every model is, and BertModel, the encoder with its embeddings and pooler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from numbert.bert.embeddings import BertEmbeddings
+from numbert.bert.inputs import (
+    checked_ids,
+    checked_inputs,
+    extended_attention_mask,
+    refuse_what_is_not_there_yet,
+)
+from numbert.bert.layer import BertEncoder
+from numbert.bert.outputs import BaseModelOutputWithPooling
+from numbert.bert.pooler import BertPooler
+from numbert.checkpoint.load import Checkpoint, load_into
+from numbert.checkpoint.save import save_model
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.module import Array, Module, uninitialized
+
+DTYPES = (np.float32, np.float64, np.complex128)
+
+
+class BertPreTrainedModel(Module):
+    """What every model shares: a configuration, a generator, initial weights, files: seeds' BertPreTrainedModel.
+
+    Initial weights are as published: every Linear and Embedding draws from normal(0, initializer_range), biases
+    and the [PAD] row are 0, LayerNorm weights are 1.
+
+    Args:
+        config: the sizes; `numbert.config` says what each may be.
+        seed: an integer, or the `np.random.Generator` to draw weights and dropout from.
+        dtype: float32, float64, or complex128 (for complex-step derivatives).
+
+    Raises:
+        InputError: the dtype is another, or the configuration asks for what numbert does not have yet.
+    """
+
+    base_model_prefix = "bert"
+
+    def __init__(self, config: BertConfig, seed: int | np.random.Generator, dtype: DTypeLike) -> None:
+        if np.dtype(dtype) not in DTYPES:
+            raise InputError(f"dtype is {np.dtype(dtype)}; a model can be float32, float64 or complex128")
+        config.refuse_what_is_not_there_yet()
+        self.config = config
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return next(parameter for _, parameter in self.named_parameters()).dtype
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:
+        """Reads config.json and model.safetensors (or its shards) from a folder; ready to use, in eval().
+
+        The arrays are views of the mapped file where its dtype is the model's; writing into one changes the
+        model and not the file.
+
+        Args:
+            dtype: default float64 for a float64 file, else float32.
+            options: as the constructor's.
+
+        Raises:
+            InputError: a file is missing or broken, or does not fit; `numbert inspect FOLDER` shows how.
+        """
+        checkpoint = Checkpoint(folder)
+        config = BertConfig.from_file(Path(folder) / "config.json")
+        with uninitialized():
+            model = cls(config, dtype=checkpoint.dtype if dtype is None else dtype, **options)
+        load_into(model, checkpoint)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors, as the newest transformers reads them.
+
+        Each file is written whole or not at all, in place of one of that name.
+
+        Raises:
+            InputError: the model is complex, or the folder cannot be made.
+        """
+        save_model(self, folder)
+
+
+class BertModel(BertPreTrainedModel):
+    """Embeddings, encoder, pooler: seeds' BertModel. The arguments are in `BertPreTrainedModel`.
+
+    Args:
+        add_pooling_layer: without it, pooler_output is None.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        add_pooling_layer: bool = True,
+        seed: int | np.random.Generator = 0,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        super().__init__(config, seed, dtype)
+        self.embeddings = BertEmbeddings(config, seed=self.rng, dtype=dtype)
+        self.encoder = BertEncoder(config, seed=self.rng, dtype=dtype)
+        self.pooler = BertPooler(config, seed=self.rng, dtype=dtype) if add_pooling_layer else None
+
+    def forward(
+        self,
+        input_ids: ArrayLike | None = None,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        position_ids: ArrayLike | None = None,
+        head_mask: None = None,
+        inputs_embeds: ArrayLike | None = None,
+        encoder_hidden_states: None = None,
+        encoder_attention_mask: None = None,
+        past_key_values: None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        unpad: bool = False,
+    ) -> Any:
+        """-> BaseModelOutputWithPooling, or its tuple where return_dict is False.
+
+        Args:
+            input_ids: integers [b,l]; or else inputs_embeds.
+            attention_mask: 1 to look, 0 not to, [b,r], or [b,l,r] for a mask of each query; default all 1.
+            token_type_ids: integers [b,l]; default 0.
+            position_ids: integers [b,l]; default 0, 1, 2, ...
+            inputs_embeds: [b,l,e] in place of the word embeddings.
+            output_attentions, output_hidden_states, return_dict: default as in the configuration.
+            head_mask, encoder_hidden_states, encoder_attention_mask, past_key_values, use_cache, unpad: their
+                place is kept; NotYetError says so.
+
+        Raises:
+            InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
+        """
+        refuse_what_is_not_there_yet(
+            head_mask=head_mask,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            unpad=unpad,
+        )
+        config = self.config
+        ids, embeds, shape = checked_inputs(input_ids, inputs_embeds, config.hidden_size, self.dtype)
+        if output_attentions is None:
+            output_attentions = config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = config.output_hidden_states
+
+        embedding_output = self.embeddings(
+            input_ids=ids,
+            token_type_ids=checked_ids("token_type_ids", token_type_ids, shape),
+            position_ids=checked_ids("position_ids", position_ids, shape),
+            inputs_embeds=embeds,
+        )  # [b,l] -> [b,l,e]
+        encoder_outputs = self.encoder(
+            embedding_output,
+            attention_mask=extended_attention_mask(attention_mask, shape, self.dtype),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        sequence_output = encoder_outputs.last_hidden_state  # [b,l,e]
+        pooled_output = None if self.pooler is None else self.pooler(sequence_output)  # [b,e]
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=sequence_output,
+            pooler_output=pooled_output,
+            hidden_states=encoder_outputs.hidden_states,
+            attentions=encoder_outputs.attentions,
+        )
+        return output if returns_dict(return_dict, config) else output.to_tuple()
+
+    def backward(
+        self, d_last_hidden_state: Array | None, d_pooler_output: Array | None = None
+    ) -> dict[str, Array]:
+        """The gradients of the two outputs -> {"inputs_embeds": [b,l,e]}; every Parameter.grad is added to.
+
+        Args:
+            d_last_hidden_state: [b,l,e], or None for zeros.
+            d_pooler_output: [b,e], or None for zeros.
+        """
+        if d_pooler_output is not None:
+            if self.pooler is None:
+                raise InputError("d_pooler_output is given, but the model has no pooler")
+            # last_hidden_state is an output itself and the pooler's input: the two gradients add up.
+            d_sequence_output = self.pooler.backward(d_pooler_output)
+            if d_last_hidden_state is not None:
+                d_sequence_output += d_last_hidden_state
+        elif d_last_hidden_state is not None:
+            if self.pooler is not None:
+                self.pooler.forget()
+            d_sequence_output = d_last_hidden_state
+        else:
+            raise InputError("give d_last_hidden_state, d_pooler_output or both")
+        d_embedding_output = self.encoder.backward(d_sequence_output)
+        return {"inputs_embeds": self.embeddings.backward(d_embedding_output)}
+
+
+def returns_dict(return_dict: bool | None, config: BertConfig) -> bool:
+    return config.return_dict if return_dict is None else return_dict

@@ -1,0 +1,35 @@
+"""BertPooler: the first token's vector stands for the sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from numbert.config import BertConfig
+from numbert.nn.activations import Tanh
+from numbert.nn.layers import Linear
+from numbert.nn.module import Array, Module
+
+
+class BertPooler(Module):
+    """tanh(dense(first token)): seeds' BertPooler. [b,l,e] -> [b,e]."""
+
+    def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
+        e = config.hidden_size
+        self.dense = Linear(e, e, std=config.initializer_range, seed=seed, dtype=dtype)
+        self.activation = Tanh()
+
+    def forward(self, hidden_states: Array) -> Array:
+        """[b,l,e] -> [b,e]."""
+        self.remember(shape=hidden_states.shape)
+        first_token_tensor = hidden_states[:, 0]  # [b,e]
+        return self.activation(self.dense(first_token_tensor))
+
+    def backward(self, d_output: Array) -> Array:
+        """d_output [b,e] -> d_hidden_states [b,l,e], zero but for the first token."""
+        d_first_token_tensor = self.dense.backward(self.activation.backward(d_output))
+        d_hidden_states = np.zeros(self.recall().shape, d_first_token_tensor.dtype)
+        d_hidden_states[:, 0] = d_first_token_tensor
+        return d_hidden_states

@@ -1,0 +1,1 @@
+"""Files in and out: safetensors checkpoints, the names in them, tokenizers."""

@@ -1,0 +1,47 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from numbert.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(folder: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to write files into; at the end they take their places in `folder`, each whole.
+
+    When the body fails, or the machine stops, `folder` keeps the files it had. A program that has an old file
+    open or mapped keeps the old one.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from None
+    # Inside `folder`, because only within one file system is a replacement a single step.
+    with TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
+        yield Path(temporary)
+        files = sorted(Path(temporary).iterdir())
+        for file in files:
+            _to_disk(file)
+        for file in files:
+            os.replace(file, folder / file.name)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _to_disk(folder)
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until what was written to a file, or the names in a folder, would survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

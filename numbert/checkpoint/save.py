@@ -1,0 +1,49 @@
+"""save_model: config.json and model.safetensors, as the newest transformers reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from numbert.checkpoint.files import replacing
+from numbert.checkpoint.load import WEIGHTS
+from numbert.errors import InputError
+
+if TYPE_CHECKING:
+    from numbert.bert.model import BertPreTrainedModel
+
+
+def save_model(model: BertPreTrainedModel, folder: str | Path) -> None:
+    """Writes config.json and model.safetensors into a folder, each whole or not at all.
+
+    Raises:
+        InputError: the model is complex, or the folder cannot be made.
+        OSError: the disk is full, or another failure of the machine's; the files that were there stay.
+    """
+    if np.issubdtype(model.dtype, np.complexfloating):
+        raise InputError(f"the model is {model.dtype}; a checkpoint can hold float32 or float64")
+    config = dataclasses.replace(
+        model.config,
+        architectures=[type(model).__name__],
+        # "torch_dtype" is what transformers before version 5 called "dtype".
+        extra={key: value for key, value in model.config.extra.items() if key != "torch_dtype"}
+        | {"dtype": str(model.dtype)},
+    )
+    # A tied parameter is stored once. An untied model's decoder.bias is stored beside predictions.bias, although
+    # they are one Parameter here, because transformers 5 has two.
+    tied = config.tie_word_embeddings
+    parameters = model.named_parameters() if tied else model.all_named_parameters()
+    arrays = {name: np.ascontiguousarray(parameter.data) for name, parameter in parameters}
+    with replacing(folder) as new:
+        (new / "config.json").write_text(config.to_json(), encoding="utf-8")
+        try:
+            save_file(arrays, new / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"{Path(folder) / WEIGHTS} cannot be written: {error}") from error
+        # safetensors lets only the owner read it; like any file, it is for whom the umask says.
+        (new / WEIGHTS).chmod((new / "config.json").stat().st_mode)

@@ -1,0 +1,30 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SHARED = HERE.parent.parent / "shared"
+sys.path.insert(0, str(HERE))  # so that tests in subfolders find the helpers here
+
+
+def _may_not_be(reason):
+    """With NUMBERT_NO_SKIPS, a test may be skipped only for data that is not beside this checkout."""
+    return os.environ.get("NUMBERT_NO_SKIPS") and (SHARED.exists() or "../shared" not in reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and _may_not_be(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} was skipped: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if report.skipped and _may_not_be(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"{collector.nodeid} was skipped: {report.longrepr}"
+    return report

@@ -1,0 +1,189 @@
+"""transformers and numbert read what the other saves: every name in the file, the same outputs, the same ids."""
+
+import contextlib
+import json
+import re
+
+import numpy as np
+import pytest
+import tiny
+
+import numbert
+from numbert import InputError
+from numbert.checkpoint.tokenizer import bert_tokenizer, save_tokenizer
+
+pytestmark = pytest.mark.live
+torch = pytest.importorskip("torch", reason="needs torch")
+transformers = pytest.importorskip("transformers", reason="needs transformers")
+
+CLASSES = ["BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction"]
+TEXTS = ["The cat", "", "a Café [MASK] e\u0301 naïve", "中文, the 'cats'!", "[SEP] emoji 🙂\x00\u00a0x"]
+TOKENS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "The",
+    "cat",
+    "##s",
+    "cafe",
+    "a",
+    "e",
+    "é",
+    ",",
+    "中",
+    "'",
+]
+
+
+def theirs(name, tied=True, **options):
+    """A transformers model whose every parameter is random, biases and LayerNorms too."""
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**tiny.SIZES, tie_word_embeddings=tied)
+    model = getattr(transformers, name)(config, **options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.5)
+    return model
+
+
+def ours(name, tied=True, **options):
+    model = getattr(numbert, name)(tiny.config(tie_word_embeddings=tied), **options).eval()
+    rng = np.random.default_rng(0)
+    for parameter in model.parameters():
+        parameter.data = rng.normal(0, 0.5, parameter.shape).astype(model.dtype)
+    return model
+
+
+def assert_same_outputs(numbert_model, transformers_model):
+    """Every output and every hidden state, to 1e-5 of the largest number in it."""
+    given = tiny.inputs()
+    with numbert.no_grad():
+        one = dict(numbert_model(**given, output_hidden_states=True))
+    with torch.no_grad():
+        inputs = {key: torch.tensor(value) for key, value in given.items()}
+        other = dict(transformers_model(**inputs, output_hidden_states=True))
+    assert set(one) == set(other)
+    for key in one:
+        arrays = one[key] if isinstance(one[key], tuple) else (one[key],)
+        tensors = other[key] if isinstance(other[key], tuple) else (other[key],)
+        for array, tensor in zip(arrays, tensors, strict=True):
+            scale = max(1.0, float(tensor.abs().max()))
+            assert np.abs(array - tensor.numpy()).max() < 1e-5 * scale, key
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", CLASSES)
+class TestBothDirections:
+    def test_transformers_reads_what_numbert_saves(self, name, tied, tmp_path):
+        model = ours(name, tied)
+        model.save_pretrained(tmp_path)
+        read, info = getattr(transformers, name).from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(info.values()), info
+        assert_same_outputs(model, read.eval())
+
+    def test_numbert_reads_what_transformers_saves(self, name, tied, tmp_path):
+        model = theirs(name, tied)
+        model.save_pretrained(tmp_path)
+        assert_same_outputs(getattr(numbert, name).from_pretrained(tmp_path), model)
+
+    def test_from_one_to_the_other_and_back(self, name, tied, tmp_path):
+        model = ours(name, tied)
+        model.save_pretrained(tmp_path / "one")
+        getattr(transformers, name).from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+        back = getattr(numbert, name).from_pretrained(tmp_path / "two").state_dict()
+        for key, array in model.state_dict().items():
+            assert np.array_equal(back[key], array), key
+
+
+def test_without_a_pooler(tmp_path):
+    model = ours("BertModel", add_pooling_layer=False)
+    model.save_pretrained(tmp_path)
+    read, info = transformers.BertModel.from_pretrained(
+        tmp_path, add_pooling_layer=False, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    given = tiny.inputs()
+    with torch.no_grad():
+        other = read.eval()(**{key: torch.tensor(value) for key, value in given.items()})
+    assert np.abs(model(**given)[0] - other[0].numpy()).max() < 1e-4
+    read.save_pretrained(tmp_path / "again")
+    numbert.BertModel.from_pretrained(tmp_path / "again", add_pooling_layer=False)
+
+
+def test_auto_classes_know_what_numbert_saved(tmp_path):
+    ours("BertForMaskedLM").save_pretrained(tmp_path)
+    assert type(transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)).__name__ == "BertForMaskedLM"
+
+
+def test_float64_stays_float64(tmp_path):
+    ours("BertModel", dtype=np.float64).save_pretrained(tmp_path)
+    assert transformers.BertModel.from_pretrained(tmp_path, torch_dtype="auto").dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision(dtype, tmp_path):
+    model = theirs("BertForPreTraining").to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path)
+    assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path), model.float())
+
+
+def test_shards(tmp_path):
+    model = theirs("BertForPreTraining")
+    model.save_pretrained(tmp_path, max_shard_size="4KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path), model)
+
+
+def test_a_pickle_is_converted_as_the_message_says(tmp_path):
+    model = theirs("BertForPreTraining")
+    model.config.architectures = ["BertForPreTraining"]
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError) as caught:
+        numbert.BertForPreTraining.from_pretrained(tmp_path)
+    recipe = re.search("import torch.*", str(caught.value)).group()
+    with contextlib.chdir(tmp_path):
+        exec(recipe, {})
+    assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path), model)
+
+
+@pytest.mark.parametrize("do_lower_case", [True, False])
+@pytest.mark.parametrize("stripped", [None, True, False])
+@pytest.mark.parametrize("other_normalizer", [True, False])
+def test_the_tokenizer_gives_the_same_ids(do_lower_case, stripped, other_normalizer, tmp_path):
+    tokenizer = bert_tokenizer({token: index for index, token in enumerate(TOKENS)}, do_lower_case, stripped)
+    if other_normalizer:
+        from tokenizers import normalizers
+
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), tokenizer.normalizer])
+    tokenizer.add_tokens(["naïve"])
+    ours("BertModel").save_pretrained(tmp_path)
+    save_tokenizer(tokenizer, tmp_path, max_length=11)
+    for folder in (tmp_path, tmp_path / "again"):
+        auto = transformers.AutoTokenizer.from_pretrained(folder)
+        assert auto.model_max_length == 11
+        assert (auto.mask_token, auto.pad_token_id) == ("[MASK]", 0)
+        for first in TEXTS:
+            assert auto(first)["input_ids"] == tokenizer.encode(first).ids, first
+            for second in TEXTS:
+                # As lists, because transformers takes "" alone for no second text at all.
+                one, pair = auto([first], [second]), tokenizer.encode(first, second)
+                assert one["input_ids"] == [pair.ids], (first, second)
+                assert one["token_type_ids"] == [pair.type_ids], (first, second)
+        auto.save_pretrained(tmp_path / "again")
+    read = numbert.load_tokenizer(tmp_path / "again")
+    assert [e.ids for e in read.encode_batch(TEXTS)] == [e.ids for e in tokenizer.encode_batch(TEXTS)]
+
+
+@pytest.mark.parametrize("options", [{}, {"do_lower_case": False}, {"strip_accents": False}])
+def test_vocab_txt_is_read_as_transformers_reads_it(options, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"} | options))
+    (tmp_path / "config.json").write_text(tiny.config().to_json())
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    read = numbert.load_tokenizer(tmp_path)
+    for text in TEXTS:
+        assert read.encode(text).ids == auto(text)["input_ids"], text
