@@ -64,7 +64,10 @@ class BertSelfAttention(Module):
         return (context_layer, attention_probs) if output_attentions else (context_layer,)
 
     def backward(self, d_context_layer: Array) -> Array:
-        """d_context_layer [b,l,e] -> d_hidden_states [b,l,e]. (attention_probs are for looking at.)"""
+        """d_context_layer [b,l,e] -> d_hidden_states [b,l,e]. (attention_probs are for looking at.)
+
+        Derivation: docs/derivations.md#attention.
+        """
         saved = self.recall()
         d_query_layer, d_key_layer, d_value_layer = attention_backward(
             self.transpose_for_scores(d_context_layer),
@@ -106,7 +109,10 @@ class BertSelfOutput(Module):
         return self.LayerNorm(hidden_states + input_tensor)
 
     def backward(self, d_output: Array) -> tuple[Array, Array]:
-        """d_output [b,l,e] -> d_hidden_states [b,l,in], d_input_tensor [b,l,e]."""
+        """d_output [b,l,e] -> d_hidden_states [b,l,in], d_input_tensor [b,l,e].
+
+        Derivation: docs/derivations.md#residual-sums.
+        """
         d_sum = self.LayerNorm.backward(d_output)
         # A sum hands its gradient to both terms: one through the layer, one past it.
         d_hidden_states = self.dropout.backward(d_sum)
@@ -130,7 +136,7 @@ class BertAttention(Module):
         return (attention_output, *self_outputs[1:])
 
     def backward(self, d_attention_output: Array) -> Array:
-        """d_attention_output [b,l,e] -> d_hidden_states [b,l,e]."""
+        """d_attention_output [b,l,e] -> d_hidden_states [b,l,e]: docs/derivations.md#residual-sums."""
         d_context_layer, d_residual = self.output.backward(d_attention_output)
         d_hidden_states = self.self.backward(d_context_layer)
         d_hidden_states += d_residual

@@ -73,7 +73,7 @@ class BertEmbeddings(Module):
         return self.dropout(self.LayerNorm(embeddings))
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,l,e] -> d_inputs_embeds [b,l,e]; ids have no gradient."""
+        """d_output [b,l,e] -> d_inputs_embeds [b,l,e]; ids have no gradient: docs/derivations.md#embeddings."""
         saved = self.recall()
         d_embeddings = self.LayerNorm.backward(self.dropout.backward(d_output))
         # embeddings = inputs_embeds + token_type_embeddings + position_embeddings: a sum hands its gradient on.

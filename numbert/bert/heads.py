@@ -30,7 +30,7 @@ class BertPredictionHeadTransform(Module):
         return self.LayerNorm(hidden_states)
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [..., e] -> d_hidden_states [..., e]."""
+        """d_output [..., e] -> d_hidden_states [..., e]: docs/derivations.md#layers-in-a-row."""
         return self.dense.backward(self.transform_act_fn.backward(self.LayerNorm.backward(d_output)))
 
 
@@ -38,8 +38,8 @@ class BertLMPredictionHead(Module):
     """A score for every word of the vocabulary: seeds' BertLMPredictionHead. [..., e] -> [..., v].
 
     Args:
-        decoder_weight: the word embeddings [v,e], to be used again as the decoder's weight (tied); without it
-            the decoder draws its own.
+        decoder_weight: the word embeddings [v,e], to be used again as the decoder's weight (tied: both uses
+            add to its gradient, docs/derivations.md#tied-decoder); without it the decoder draws its own.
     """
 
     def __init__(
@@ -144,7 +144,8 @@ def masked_lm_loss(
     """The mean cross-entropy over the labelled positions.
 
     The others touch neither loss nor gradient, so only the m labelled ones of b*l are decoded for backward
-    (about one in seven in pretraining, and the decoder is a quarter of a base model's work).
+    (about one in seven in pretraining, and decoding all is a quarter of a base model's work):
+    docs/derivations.md#masked-positions.
 
     Args:
         sequence_output: [b,l,e]
@@ -170,7 +171,7 @@ def masked_lm_loss(
 def masked_lm_loss_backward(
     predictions: BertLMPredictionHead, d_loss: float, probs: Array, labels: Array
 ) -> Array:
-    """-> d_sequence_output [b,l,e], zero where nothing was predicted."""
+    """-> d_sequence_output [b,l,e], zero where nothing was predicted: docs/derivations.md#masked-positions."""
     flat = labels.reshape(-1)
     labelled = flat != IGNORE
     d_rows = predictions.backward(cross_entropy_backward(d_loss, probs, flat[labelled]))  # [m,v] -> [m,e]

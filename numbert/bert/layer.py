@@ -30,7 +30,7 @@ class BertIntermediate(Module):
         return self.intermediate_act_fn(hidden_states)
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,l,f] -> d_hidden_states [b,l,e]."""
+        """d_output [b,l,f] -> d_hidden_states [b,l,e]: docs/derivations.md#layers-in-a-row."""
         return self.dense.backward(self.intermediate_act_fn.backward(d_output))
 
 
@@ -65,7 +65,7 @@ class BertLayer(Module):
         return self.output(intermediate_output, attention_output)
 
     def backward(self, d_layer_output: Array) -> Array:
-        """d_layer_output [b,l,e] -> d_hidden_states [b,l,e]."""
+        """d_layer_output [b,l,e] -> d_hidden_states [b,l,e]: docs/derivations.md#residual-sums."""
         d_intermediate_output, d_residual = self.output.backward(d_layer_output)
         d_attention_output = self.intermediate.backward(d_intermediate_output)
         d_attention_output += d_residual
@@ -104,7 +104,7 @@ class BertEncoder(Module):
         )
 
     def backward(self, d_last_hidden_state: Array) -> Array:
-        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e]."""
+        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e]: docs/derivations.md#layers-in-a-row."""
         d_hidden_states = d_last_hidden_state
         for layer in reversed(list(self.layer)):
             d_hidden_states = layer.backward(d_hidden_states)

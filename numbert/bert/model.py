@@ -180,6 +180,8 @@ class BertModel(BertPreTrainedModel):
     ) -> dict[str, Array]:
         """The gradients of the two outputs -> {"inputs_embeds": [b,l,e]}; every Parameter.grad is added to.
 
+        The pooler's part: docs/derivations.md#pooler.
+
         Args:
             d_last_hidden_state: [b,l,e], or None for zeros.
             d_pooler_output: [b,e], or None for zeros.

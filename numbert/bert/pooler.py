@@ -28,7 +28,7 @@ class BertPooler(Module):
         return self.activation(self.dense(first_token_tensor))
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,e] -> d_hidden_states [b,l,e], zero but for the first token."""
+        """d_output [b,e] -> d_hidden_states [b,l,e], zero but for the first token: docs/derivations.md#pooler."""
         d_first_token_tensor = self.dense.backward(self.activation.backward(d_output))
         d_hidden_states = np.zeros(self.recall().shape, d_first_token_tensor.dtype)
         d_hidden_states[:, 0] = d_first_token_tensor

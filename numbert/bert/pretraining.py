@@ -97,6 +97,8 @@ class BertForPreTraining(BertPreTrainedModel):
     def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
         """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
 
+        Derivation: docs/derivations.md#the-whole-loss.
+
         Args:
             d_loss: what to multiply it by, such as 1 / steps when gradients are accumulated.
 

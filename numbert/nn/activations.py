@@ -1,7 +1,8 @@
 """Activations: pairs of plain functions, the layers that call them, and ACT2FN, which finds one by its name.
 
 Each pair is `f(x)` and `f_backward(d_output, x)`, on arrays of any shape, in float32, float64 or complex128.
-A derivative `f'(x)` is all there is to derive: `d_x = d_output * f'(x)`, element by element.
+A derivative `f'(x)` is all there is to derive: `d_x = d_output * f'(x)`, element by element
+(docs/derivations.md#activations).
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _gelu_tanh_backward(out: Array, d_output: Array, x: Array) -> None:
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return np.where(x.real > 0, x, x.dtype.type(0))
+    return np.where(x.real <= 0, x.dtype.type(0), x)  # NaN stays NaN
 
 
 def relu_backward(d_output: Array, x: Array) -> Array:
@@ -250,6 +251,8 @@ ACT2FN: dict[str, type[Activation]] = {
 def _mapped(kernel: Any, *inputs: Array) -> Array:
     """Runs `kernel(out, *inputs)` over blocks of rows into a new array."""
     out = np.empty(inputs[0].shape, np.result_type(*inputs))
+    if out.size == 0:
+        return out
     rows = (-1, out.shape[-1]) if out.ndim else (1, 1)
     in_row_blocks(kernel, out.reshape(rows), *(x.reshape(rows) for x in inputs))
     return out

@@ -3,7 +3,7 @@
 A chain such as gelu's twenty multiplications reads and writes main memory twenty times when each step runs over
 the whole array. Over blocks of a quarter of a megabyte the steps after the first find their numbers in the L2
 cache. NumPy lets go of the interpreter lock inside a step, so large arrays are also shared between threads;
-`numbert bench --kernels` measures both against the plain form.
+`numbert bench kernels` measures both against the plain form.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy_backward(d_loss: float | Array, probs: Array, labels: Array) -> Array:
-    """d_logits [n,v] = (probs - one_hot(labels)) / count on labelled rows, 0 on others: docs/derivations.md."""
+    """d_logits [n,v] = (probs - one_hot(labels)) / count, 0 for -100: docs/derivations.md#cross-entropy."""
     labelled = labels != IGNORE
     rows = np.flatnonzero(labelled)
     d_logits = probs * (labelled[:, None] * (d_loss / max(1, len(rows)))).astype(probs.dtype)
