@@ -1,31 +1,43 @@
-"""numbert: BERT in plain NumPy, with a backward pass written by hand and proved."""
+"""numbert: BERT in plain NumPy, with a backward pass written by hand and proved.
+
+Every layer is here under its name; mathematics as pairs of plain functions is in `numbert.nn`.
+"""
 
 from typing import NoReturn
 
-from numbert.bert.model import BertModel
-from numbert.bert.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert import bert, nn
+from numbert.bert import *  # noqa: F403 (every class of the seeds: numbert.bert.__all__)
 from numbert.checkpoint.tokenizer import load_tokenizer
 from numbert.config import BertConfig
 from numbert.errors import InputError, NotYetError
+from numbert.gradcheck import GradcheckError, gradcheck
 from numbert.inference import embed, fill_mask, next_sentence
+from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, Parameter, no_grad
+from numbert.pretrain.optimizer import AdamW, clip_grad_norm
 
 __version__ = "0.1.0"
 
 __all__ = [
+    *bert.__all__,
+    "AdamW",
     "BertConfig",
-    "BertForMaskedLM",
-    "BertForNextSentencePrediction",
-    "BertForPreTraining",
-    "BertModel",
+    "Dropout",
+    "Embedding",
+    "GradcheckError",
     "InputError",
+    "LayerNorm",
+    "Linear",
     "Module",
     "NotYetError",
     "Parameter",
+    "clip_grad_norm",
     "embed",
     "fill_mask",
+    "gradcheck",
     "load_tokenizer",
     "next_sentence",
+    "nn",
     "no_grad",
 ]
 

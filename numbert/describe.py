@@ -10,6 +10,7 @@ import numpy as np
 
 from numbert.bert.model import BertModel, BertPreTrainedModel
 from numbert.bert.outputs import ModelOutput
+from numbert.bert.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.module import Module, no_grad
@@ -155,16 +156,17 @@ def shapes_table(rows: list[ShapeRow]) -> str:
     )
 
 
+MODELS: dict[str, type[BertPreTrainedModel]] = {
+    c.__name__: c for c in (BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction)
+}
+
+
 def model_class_named(name: str) -> type[BertPreTrainedModel]:
     """A model class by its name.
 
     Raises:
         InputError: numbert has no such class.
     """
-    import numbert
-
-    found = getattr(numbert, name, None) if name in numbert.__all__ else None
-    if not (isinstance(found, type) and issubclass(found, BertPreTrainedModel)):
-        known = [n for n in numbert.__all__ if n.startswith("Bert") and n != "BertConfig"]
-        raise InputError(f"there is no model {name}; there are {', '.join(known)}")
-    return found
+    if name not in MODELS:
+        raise InputError(f"there is no model {name}; there are {', '.join(MODELS)}")
+    return MODELS[name]

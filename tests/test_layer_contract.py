@@ -295,6 +295,19 @@ class TestLayersAlone:
         with pytest.raises(numbert.InputError, match=r"LayerNorm takes \[..., 3\], got .*\(2, 4\)"):
             LayerNorm(3)(np.ones((2, 4)))
 
+    def test_layer_norm_adds_eps_to_the_variance_inside_the_root(self):
+        layer = LayerNorm(3, eps=2.0, dtype=np.float64)
+        expected = np.array([[-2, -1, 3]]) / np.sqrt((4 + 1 + 9) / 3 + 2.0)
+        np.testing.assert_allclose(layer(np.array([[1.0, 2.0, 6.0]])), expected, rtol=1e-14)
+
+    def test_the_configuration_reaches_every_layer(self):
+        rates = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "layer_norm_eps": 1e-3}
+        for name, module in numbert.BertForPreTraining(tiny.config(**rates)).named_modules():
+            if isinstance(module, Dropout):
+                assert module.p == (0.3 if name.endswith("attention.self.dropout") else 0.2), name
+            if isinstance(module, LayerNorm):
+                assert module.eps == 1e-3, name
+
     @pytest.mark.parametrize(
         ("ids", "message"),
         [

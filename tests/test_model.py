@@ -175,8 +175,10 @@ class TestLosses:
         g = model.backward()
         embeds = model.bert.embeddings.word_embeddings.weight.data[batch.pop("input_ids")]
         model.zero_grad()
+        given = embeds.copy()
         by_embeds = model(inputs_embeds=embeds, **batch)
         assert by_ids.loss == by_embeds.loss
+        assert np.array_equal(embeds, given)
         np.testing.assert_allclose(model.backward()["inputs_embeds"], g["inputs_embeds"], atol=1e-16)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from numbert.nn.module import Array, Module, Parameter
 B, L, E, H, F, V, T, P, N = 8, 5, 12, 3, 7, 17, 6, 11, 2
 
 
-def gradcheck_all(seed: int = 0) -> Iterator[tuple[str, GradcheckReport]]:
+def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
     """Proves each layer class of numbert at tiny sizes -> (its name and what is special, its report).
 
     Every parameter is drawn from normal(0, 0.5), biases and LayerNorm weights too: what multiplies by 1 or adds 0
@@ -40,10 +40,13 @@ def gradcheck_all(seed: int = 0) -> Iterator[tuple[str, GradcheckReport]]:
 
     Args:
         seed: of the parameters, the inputs, dropout and what `gradcheck` draws.
+        only: where given, the layers with one of these in their name, in capitals or not.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}; it cannot be negative")
     for name, layer, inputs, keyword_inputs in cases(np.random.default_rng(seed)):
+        if only and not any(part.lower() in name.lower() for part in only):
+            continue
         entries = 2 if isinstance(layer, BertPreTrainedModel) else 24
         yield (
             name,

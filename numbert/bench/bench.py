@@ -1,0 +1,192 @@
+"""bench: the measurements that a user can ask for, and their result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numbert.bench import peers
+from numbert.bench.cold_start import cold_start_race
+from numbert.bench.kernels import KernelTiming, kernels_table, time_kernels
+from numbert.bench.profile import Profile, profile
+from numbert.bench.race import Absent, Race, hold
+from numbert.bench.workloads import (
+    Batch,
+    forward_gflop,
+    make_batch,
+    numbert_forward,
+    numbert_train,
+    train_gflop,
+)
+from numbert.bert.model import BertModel
+from numbert.bert.pretraining import BertForPreTraining
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.blocks import cpu_count
+
+PARTS = ("forward", "train", "kernels", "profile")
+
+
+@dataclass
+class BenchResult:
+    """What `bench` measured: races, kernels and profiles, as many of each as were asked for."""
+
+    threads: int
+    rounds: int
+    versions: dict[str, str]
+    races: list[Race] = field(default_factory=list)
+    kernels: list[KernelTiming] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "threads": self.threads,
+            "rounds": self.rounds,
+            "versions": self.versions,
+            "races": [race.to_dict() for race in self.races],
+            "kernels": [kernel.to_dict() for kernel in self.kernels],
+            "profiles": [one.to_dict() for one in self.profiles],
+        }
+
+
+def format_result(result: BenchResult) -> str:
+    """The result as tables for people to read."""
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    parts = [
+        f"{versions}\n{result.threads} threads for each; medians of {result.rounds} rounds, in each of which all "
+        "take their turns.\nWhatever else the machine does meanwhile is in the numbers too."
+    ]
+    parts += [race.table() for race in result.races]
+    parts += [kernels_table(result.kernels)] if result.kernels else []
+    parts += [one.table() for one in result.profiles]
+    return "\n\n".join(parts)
+
+
+def bench(
+    parts: Sequence[str] = ("forward", "train"),
+    *,
+    config: BertConfig | None = None,
+    batch: int = 8,
+    length: int = 128,
+    padded: bool = False,
+    cold_start: tuple[str | Path, str] | None = None,
+    rounds: int = 7,
+    seed: int = 0,
+    progress: bool = False,
+) -> BenchResult:
+    """Measures numbert on this machine, beside torch and onnxruntime where they are installed.
+
+    Args:
+        parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares numbert's own kernels
+            with their plain forms, "profile" tells where numbert's time goes in forward and in train.
+        config: the model's sizes; default those of bert-base-cased.
+        batch, length: b and l.
+        padded: sequences of unequal lengths, from l/8 to l.
+        cold_start: a model folder and a text, for a race of fresh processes that embed it.
+        rounds: how often each is measured, after a first time that does not count.
+        seed: of the weights and the batch.
+        progress: show a bar on stderr.
+
+    Raises:
+        InputError: a part is unknown, or a size is outside its limits.
+        RuntimeError: two answers differ by more than float32 rounding, so that times would mean nothing.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise InputError(f"there is no part {part!r}; it can be {', '.join(PARTS)}")
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; it must be at least 1")
+    config = BertConfig(vocab_size=28996) if config is None else config
+    data = make_batch(config, batch, length, padded, seed)
+    result = BenchResult(cpu_count(), rounds, _versions())
+    if cold_start is not None:
+        result.races.append(cold_start_race(*cold_start, rounds, progress))
+    for part in dict.fromkeys(parts):
+        if part == "forward":
+            result.races.append(forward_race(config, data, rounds, seed, progress))
+        elif part == "train":
+            result.races.append(train_race(config, data, rounds, seed, progress))
+        elif part == "kernels":
+            result.kernels = time_kernels(config, batch, length, rounds, seed)
+        else:
+            result.profiles = profiles(config, data, rounds, seed)
+    return result
+
+
+def forward_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> Race:
+    """BertModel on one batch, with nothing remembered for backward."""
+    race = Race("forward", _forward_about(config, batch), forward_gflop(config, batch.lengths))
+    model = BertModel(config, seed=seed)
+    contestants = [numbert_forward(model, batch)]
+    try:
+        theirs = peers.torch_model(model)
+        contestants.append(peers.torch_forward(theirs, batch))
+    except Absent as absent:
+        race.absent |= {peers.TORCH: str(absent), peers.ONNXRUNTIME: "torch makes its model"}
+    else:
+        try:
+            contestants.append(peers.onnxruntime_forward(theirs, batch))
+        except Absent as absent:
+            race.absent[peers.ONNXRUNTIME] = str(absent)
+        race.notes.append("numbert / this: all give the same outputs from the same weights and ids.")
+    return hold(race, contestants, rounds, progress)
+
+
+def train_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> Race:
+    """A step of BertForPreTraining: forward with dropout, backward, AdamW, gradients to None."""
+    race = Race("train", _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked))
+    model = BertForPreTraining(config, seed=seed)
+    contestants = [numbert_train(model, batch)]
+    try:
+        contestants += peers.torch_train(peers.torch_model(model), batch)
+    except Absent as absent:
+        race.absent[peers.TORCH] = str(absent)
+    else:
+        race.notes += [
+            f"numbert / {peers.TORCH}: torch as transformers trains, which decodes every position.",
+            f"numbert / {peers.TORCH_MASKED}: torch made by hand to decode only the masked positions, as numbert "
+            "does; the same work for both.",
+            "Compared, without dropout: the loss and the gradient of every parameter.",
+        ]
+    return hold(race, contestants, rounds, progress)
+
+
+def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int) -> list[Profile]:
+    """Where numbert's time goes in forward and in train."""
+    run: Callable[[], object] = numbert_forward(BertModel(config, seed=seed), batch).run
+    about, gflop = _forward_about(config, batch), forward_gflop(config, batch.lengths)
+    forward = profile("forward", about, gflop, run, rounds)
+    run = numbert_train(BertForPreTraining(config, seed=seed), batch).run
+    about, gflop = _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked)
+    return [forward, profile("train", about, gflop, run, rounds)]
+
+
+def _forward_about(config: BertConfig, batch: Batch) -> str:
+    return f"BertModel, {_sizes(config)}, {batch}, float32, no gradients"
+
+
+def _train_about(config: BertConfig, batch: Batch) -> str:
+    return (
+        f"a step of BertForPreTraining with AdamW, {_sizes(config)}, {batch}, {batch.masked} masked, "
+        f"dropout {config.hidden_dropout_prob}, float32"
+    )
+
+
+def _sizes(config: BertConfig) -> str:
+    return f"{config.num_hidden_layers} layers, {config.hidden_size} wide"
+
+
+def _versions() -> dict[str, str]:
+    """Of numpy, and of the peers that are installed."""
+    versions = {"numpy": np.__version__}
+    for name in ("torch", "transformers", "onnxruntime"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,219 @@
+"""A race: several programs do the same work in turn, round by round, after their answers have been compared."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from numbert.nn.module import Array
+
+# Seconds before each timed run, in which the threads of the library that ran before stop waiting for more work.
+PAUSE = 0.1
+# What float32 rounding may make of the same sums in another order, relative to the largest number of an array;
+# and what it leaves of numbers that are 0 in exact arithmetic, such as the gradient of the keys' bias.
+RELATIVE, ABSOLUTE = 2e-5, 1e-6
+
+MATMUL = "np.matmul"
+
+
+class Absent(Exception):
+    """A peer that cannot run here; the message is one line that says why, and how to install it."""
+
+
+@dataclass
+class Contestant:
+    """One program in a race.
+
+    Attributes:
+        answer: what it computes, as arrays by name; every contestant of a race has the same names.
+        run: what is timed.
+    """
+
+    name: str
+    answer: Callable[[], Mapping[str, Array]]
+    run: Callable[[], object]
+
+
+@dataclass
+class Race:
+    """What a race measured.
+
+    Attributes:
+        name, about: its short name; what was computed, in words.
+        gflop: 10^9 floating-point operations in the products that the answer needs, the same for everyone;
+            None where that says nothing.
+        seconds: for each contestant, numbert first, one number for each round.
+        differences: for each peer, the largest absolute difference of its answer from numbert's.
+        absent: peers that could not run, and why.
+        matmul: GFLOP/s of np.matmul in float32 in each round; empty where it was not measured.
+        notes: what each ratio means, a sentence each.
+    """
+
+    name: str
+    about: str
+    gflop: float | None
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    matmul: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def ratios(self, peer: str) -> list[float]:
+        """numbert's time by the peer's, round by round: below 1, numbert is faster."""
+        return [ours / theirs for ours, theirs in zip(self.seconds["numbert"], self.seconds[peer], strict=True)]
+
+    def gflops(self, name: str) -> float | None:
+        """10^9 floating-point operations in a second, in the median round."""
+        return None if self.gflop is None else self.gflop / statistics.median(self.seconds[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        contestants = {
+            name: {"seconds": seconds, "median_seconds": statistics.median(seconds)}
+            | ({"gflops": self.gflops(name)} if self.gflop is not None else {})
+            for name, seconds in self.seconds.items()
+        }
+        for peer, difference in self.differences.items():
+            ratios = self.ratios(peer)
+            contestants[peer] |= {
+                "largest_difference": difference,
+                "numbert_by_this": statistics.median(ratios),
+                "numbert_by_this_in_each_round": ratios,
+            }
+        return {
+            "name": self.name,
+            "about": self.about,
+            "gflop": self.gflop,
+            "contestants": contestants,
+            "absent": self.absent,
+            "matmul_gflops": statistics.median(self.matmul) if self.matmul else None,
+            "notes": self.notes,
+        }
+
+    def table(self) -> str:
+        """Lines of text: one for each contestant, then who was absent and what the ratios mean."""
+        heads = ["", "seconds", "(min - max)"]
+        heads += ["GFLOP/s"] if self.gflop is not None else []
+        heads += ["numbert / this", "(min - max)", "largest difference"] if self.differences else []
+        rows = [heads]
+        for name, seconds in self.seconds.items():
+            row = [name, f"{statistics.median(seconds):.4g}", f"({min(seconds):.4g} - {max(seconds):.4g})"]
+            row += [f"{self.gflops(name):.1f}"] if self.gflop is not None else []
+            if name in self.differences:
+                ratios = self.ratios(name)
+                row += [f"{statistics.median(ratios):.2f}", f"({min(ratios):.2f} - {max(ratios):.2f})"]
+                row += [f"{self.differences[name]:.1e}"]
+            rows.append(row)
+        if self.matmul:
+            rows.append([MATMUL, "", "", f"{statistics.median(self.matmul):.1f}"])
+        lines = [f"{self.name}: {self.about}", *aligned(rows)]
+        lines += [f"{name} is absent: {why}" for name, why in self.absent.items()]
+        return "\n".join(lines + self.notes)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row: the first column to the left, the others to the right. Rows may be short."""
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def compare(peer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> float:
+    """The largest absolute difference between two answers.
+
+    Raises:
+        RuntimeError: names are missing, or an array differs by more than float32 rounding allows.
+    """
+    if set(ours) != set(theirs):
+        raise RuntimeError(f"numbert and {peer} do not answer alike: {sorted(set(ours) ^ set(theirs))[:5]}")
+    largest = 0.0
+    for name, array in ours.items():
+        difference = float(np.abs(array - theirs[name]).max())
+        limit = RELATIVE * float(np.abs(theirs[name]).max()) + ABSOLUTE
+        if not difference <= limit < math.inf:
+            raise RuntimeError(
+                f"{name} differs by {difference:.1e} between numbert and {peer}; "
+                f"float32 rounding allows {limit:.1e}, so one of the two is wrong and no time would mean anything"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def in_turn(
+    runs: Mapping[str, Callable[[], object]], rounds: int, tick: Callable[[str], object] = lambda name: None
+) -> dict[str, list[float]]:
+    """Seconds of each run in each round, after one round that does not count.
+
+    Args:
+        tick: is called with a run's name before it starts.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            tick(name)
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            run()
+            if number > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def hold(race: Race, contestants: Sequence[Contestant], rounds: int, progress: bool) -> Race:
+    """Compares all answers with the first contestant's, numbert's, then times all in turn; fills in the race.
+
+    Raises:
+        RuntimeError: two answers differ by more than rounding.
+    """
+    from tqdm import tqdm
+
+    ours, *peers = contestants
+    answer = ours.answer()
+    for peer in peers:
+        race.differences[peer.name] = compare(peer.name, answer, peer.answer())
+    del answer
+
+    runs: dict[str, Callable[[], object]] = {one.name: one.run for one in contestants}
+    if race.gflop is not None:
+        runs[MATMUL] = matmul_run()
+    with tqdm(total=(rounds + 1) * len(runs), unit=" runs", disable=not progress, leave=False) as bar:
+
+        def tick(name: str) -> None:
+            bar.set_description(f"{race.name}: {name}")
+            bar.update()
+
+        race.seconds = in_turn(runs, rounds, tick)
+    if race.gflop is not None:
+        race.matmul = [MATMUL_GFLOP / seconds for seconds in race.seconds.pop(MATMUL)]
+    return race
+
+
+# The product to compare with: a batch of 1024 tokens through the first feed-forward layer of a base model.
+_N, _E, _F = 1024, 768, 3072
+_REPEATS = 5
+MATMUL_GFLOP = 2e-9 * _N * _E * _F * _REPEATS
+
+
+def matmul_run() -> Callable[[], object]:
+    """MATMUL_GFLOP of np.matmul in float32, [1024,768] @ [768,3072]."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((_N, _E), dtype=np.float32)
+    w = rng.standard_normal((_E, _F), dtype=np.float32)
+    out = np.empty((_N, _F), np.float32)
+
+    def run() -> None:
+        for _ in range(_REPEATS):
+            np.matmul(x, w, out=out)
+
+    return run

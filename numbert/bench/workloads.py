@@ -1,0 +1,157 @@
+"""What is computed: the batch, how much work it is, and numbert's way of doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numbert.bench.race import Contestant
+from numbert.bert.model import BertModel
+from numbert.bert.pretraining import BertForPreTraining
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.functional import IGNORE
+from numbert.nn.module import Array, no_grad
+
+MASKED = 0.15
+ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
+
+
+@dataclass
+class Batch:
+    """Random ids and labels for pretraining.
+
+    Attributes:
+        inputs: input_ids [b,l]; where lengths differ also attention_mask [b,l].
+        lengths: how many tokens each sequence has, [b].
+        labels: [b,l], the id at 15% of the tokens and -100 elsewhere.
+        next_sentence_label: [b], 0 or 1.
+    """
+
+    inputs: dict[str, Array]
+    lengths: Array
+    labels: Array
+    next_sentence_label: Array
+
+    @property
+    def masked(self) -> int:
+        return int((self.labels != IGNORE).sum())
+
+    @property
+    def there(self) -> Array:
+        """[b,l], true where there is a token and not padding."""
+        return np.arange(self.labels.shape[1]) < self.lengths[:, None]
+
+    def __str__(self) -> str:
+        b, length = self.labels.shape
+        if "attention_mask" not in self.inputs:
+            return f"{b} x {length} tokens"
+        return f"{b} x {length} places, {self.there.mean():.0%} of them tokens"
+
+
+def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Batch:
+    """b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
+
+    Raises:
+        InputError: a size is below 1, or the length is above the model's positions.
+    """
+    if batch < 1:
+        raise InputError(f"batch is {batch}; it must be at least 1")
+    if not 1 <= length <= config.max_position_embeddings:
+        raise InputError(f"length is {length}; it can be 1 to {config.max_position_embeddings}")
+    rng = np.random.default_rng(seed)
+    lengths = np.full(batch, length)
+    if padded:
+        lengths = np.geomspace(length, max(1, length / 8), batch).round().astype(np.int64)
+    there = np.arange(length) < lengths[:, None]  # [b,l]
+    ids = np.where(there, rng.integers(0, config.vocab_size, (batch, length)), 0)
+    places = rng.permutation(np.flatnonzero(there))[: max(1, round(MASKED * there.sum()))]
+    labels = np.full((batch, length), IGNORE)
+    labels.flat[places] = ids.flat[places]
+    inputs = {"input_ids": ids}
+    if padded:
+        inputs["attention_mask"] = there.astype(np.int64)
+    return Batch(inputs, lengths, labels, rng.integers(0, 2, batch))
+
+
+def forward_gflop(config: BertConfig, lengths: Array) -> float:
+    """10^9 operations in BertModel's products, two for each multiply-add; padding counts as no work.
+
+    Args:
+        lengths: how many tokens each sequence has, [b].
+    """
+    e, f, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
+    linear = 4 * e * e + 2 * e * f  # query, key, value and attention output; intermediate and output
+    attention = 2 * e  # for each pair of tokens: a score, and a share of the context, over d and over h heads
+    return 2e-9 * (n * (tokens * linear + pairs * attention) + len(lengths) * e * e)
+
+
+def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
+    """10^9 operations in a training step's products: forward with the heads, and twice that for backward.
+
+    Only the masked tokens are decoded. A product y = x W^T has two in its backward, d_x = d_y W and d_W = d_y^T x.
+    """
+    e, v = config.hidden_size, config.vocab_size
+    heads = 2e-9 * (masked * (e * e + e * v) + len(lengths) * 2 * e)
+    return 3 * (forward_gflop(config, lengths) + heads)
+
+
+# --- numbert's way -----------------------------------------------------------------------------------------------
+
+
+def forward_answer(batch: Batch, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
+    """What is compared of BertModel's outputs: what stands at padding is nobody's answer."""
+    return {"last_hidden_state": last_hidden_state[batch.there], "pooler_output": pooler_output}
+
+
+def numbert_forward(model: BertModel, batch: Batch) -> Contestant:
+    """BertModel under no_grad()."""
+    model.eval()
+
+    def run() -> Any:
+        with no_grad():
+            return model(**batch.inputs)
+
+    def answer() -> dict[str, Array]:
+        outputs = run()
+        return forward_answer(batch, outputs.last_hidden_state, outputs.pooler_output)
+
+    return Contestant("numbert", answer, run)
+
+
+def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
+    """A step as numbert's trainer takes it: only the masked positions are decoded."""
+    from numbert.pretrain.optimizer import AdamW
+
+    optimizer = AdamW(model.parameters(), **ADAMW)
+    model.train()
+
+    def forward_and_backward() -> Array:
+        outputs = model(
+            **batch.inputs,
+            labels=batch.labels,
+            next_sentence_label=batch.next_sentence_label,
+            return_logits=False,
+        )
+        model.backward()
+        return outputs.loss
+
+    def answer() -> dict[str, Array]:
+        model.eval()
+        answer = {"loss": forward_and_backward()}
+        model.train()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            answer[name] = parameter.grad
+        model.zero_grad()
+        return answer
+
+    def run() -> None:
+        forward_and_backward()
+        optimizer.step()
+        model.zero_grad()
+
+    return Contestant("numbert", answer, run)

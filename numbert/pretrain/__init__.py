@@ -1,0 +1,1 @@
+"""From raw text to a trained model: corpus, vocabulary, pairs, masks, optimizer, trainer."""

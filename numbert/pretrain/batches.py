@@ -1,0 +1,108 @@
+"""Pairs and masks as the arrays that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from numbert.errors import InputError
+from numbert.nn.functional import IGNORE
+from numbert.nn.module import Array
+from numbert.pretrain.pairs import Documents, make_pairs
+from numbert.pretrain.vocabulary import CLS, FIRST_WORD, MASK, PAD, SEP
+
+MASKED = 0.15  # of the words are predicted; of these
+REPLACED_BY_MASK = 0.8
+REPLACED_BY_RANDOM_WORD = 0.1  # and the rest stay as they are
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The keyword arguments of BertForPreTraining, int64.
+
+    Attributes:
+        input_ids: [b,l], [CLS] A [SEP] B [SEP] and then [PAD], with words masked.
+        token_type_ids: [b,l], 0 from [CLS] to the first [SEP], 1 for B and its [SEP], 0 for [PAD].
+        attention_mask: [b,l], 0 for [PAD] and 1 elsewhere.
+        labels: [b,l], the true id where a word is to be predicted and -100 elsewhere.
+        next_sentence_label: [b], 0 is next, 1 is not.
+    """
+
+    input_ids: Array
+    token_type_ids: Array
+    attention_mask: Array
+    labels: Array
+    next_sentence_label: Array
+
+
+def assemble(ids: Array, pairs: Array) -> tuple[Array, Array, Array]:
+    """-> input_ids, token_type_ids, attention_mask [b,l] of pairs [b,5], with l that of the longest pair."""
+    a_start, a_stop, b_start, b_stop = pairs[:, :4].T[..., None]  # each [b,1]
+    first_sep = 1 + a_stop - a_start  # the place of [SEP] after [CLS] A
+    last_sep = first_sep + 1 + b_stop - b_start
+    place = np.arange(last_sep.max() + 1)  # [l]
+
+    in_b = (first_sep < place) & (place < last_sep)
+    in_a = (place > 0) & (place < first_sep)
+    source = np.where(in_b, b_start + place - first_sep - 1, a_start + place - 1)  # where a word stands in ids
+    input_ids = np.where(in_a | in_b, ids[np.where(in_a | in_b, source, 0)], PAD).astype(np.int64)
+    input_ids[:, 0] = CLS
+    input_ids[(place == first_sep) | (place == last_sep)] = SEP
+    token_type_ids = ((first_sep < place) & (place <= last_sep)).astype(np.int64)
+    return input_ids, token_type_ids, (place <= last_sep).astype(np.int64)
+
+
+def mask_words(
+    input_ids: Array, vocab_size: int, max_predictions: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Chooses the words to predict -> input_ids with them masked, and labels; [b,l] each.
+
+    Of the n tokens of a row that are not special, 0.15 n are chosen without favour (rounded up or down at
+    random, so that the mean is 0.15 n), at least 1 and at most max_predictions. A chosen one becomes [MASK] with
+    probability 0.8, a random word of the vocabulary with 0.1 and stays with 0.1: the model must not learn that
+    whatever is not [MASK] is right.
+
+    Args:
+        input_ids: integers [b,l]. Ids below 5 are the special tokens and never chosen, nor drawn.
+    """
+    ordinary = input_ids >= FIRST_WORD
+    count = ordinary.sum(axis=1)
+    wanted = np.floor(MASKED * count + rng.random(len(count)))
+    wanted = np.minimum(np.maximum(wanted, 1), max_predictions)
+    # The words with the `wanted` lowest of random numbers: rank [b,l] is each one's place in its row's order.
+    lottery = np.where(ordinary, rng.random(input_ids.shape), 2.0)
+    rank = lottery.argsort(axis=1).argsort(axis=1)
+    chosen = ordinary & (rank < wanted[:, None])
+
+    labels = np.where(chosen, input_ids, IGNORE)
+    fate = rng.random(input_ids.shape)
+    masked = np.where(chosen & (fate < REPLACED_BY_MASK), MASK, input_ids)
+    random_word = chosen & (fate >= 1 - REPLACED_BY_RANDOM_WORD)
+    masked[random_word] = rng.integers(FIRST_WORD, vocab_size, random_word.sum())
+    return masked, labels
+
+
+def one_pass(
+    documents: Documents,
+    *,
+    vocab_size: int,
+    max_length: int,
+    batch_size: int,
+    max_predictions: int,
+    rng: np.random.Generator,
+) -> Iterator[Batch]:
+    """All documents once, in new pairs, in random order, with new masks; the last batch may be smaller.
+
+    Raises:
+        InputError: there is no pair, because no document has two sentences.
+    """
+    pairs = make_pairs(documents, max_length, rng)
+    if not len(pairs):
+        raise InputError("there is no pair of sentences to learn from: no document has two")
+    for start in range(0, len(pairs), batch_size):
+        chosen = pairs[start : start + batch_size]
+        input_ids, token_type_ids, attention_mask = assemble(documents.ids, chosen)
+        input_ids, labels = mask_words(input_ids, vocab_size, max_predictions, rng)
+        yield Batch(input_ids, token_type_ids, attention_mask, labels, next_sentence_label=chosen[:, 4])
