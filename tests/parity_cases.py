@@ -74,6 +74,7 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
         inputs["position_ids"] = rng.integers(0, SIZES["max_position_embeddings"], shape)
     words = np.where(rng.random(shape) < 0.4, rng.integers(0, SIZES["vocab_size"], shape), -100)
     is_random = rng.integers(0, 2, BATCH)
+    is_random[2] = -100  # nothing to learn from this pair
     if case.model == "BertForPreTraining":
         inputs |= {"labels": words, "next_sentence_label": is_random}
     elif case.model == "BertForMaskedLM":
