@@ -39,10 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    from numbert.pretrain.trainer import STEPS, pretrain
+    from numbert.pretrain.trainer import pretrain
 
-    steps = STEPS if options.steps is None else options.steps
-    print(pretrain(options.text, options.output, steps, options.seed).report())
+    print(pretrain(options.text, options.output, options.steps, options.seed).report())
     return 0
 
 

@@ -55,7 +55,7 @@ def contestant(name, answer, log=None):
 
 def test_all_take_their_turns_and_the_first_round_does_not_count():
     log = []
-    seconds = in_turn({"a": lambda: log.append("a"), "b": lambda: log.append("b")}, rounds=2)
+    seconds = in_turn("letters", {"a": lambda: log.append("a"), "b": lambda: log.append("b")}, rounds=2)
     assert log == ["a", "b"] * 3
     assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
 

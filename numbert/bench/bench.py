@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -90,7 +91,7 @@ def bench(
         cold_start: a model folder and a text, for a race of fresh processes that embed it.
         rounds: how often each is measured, after a first time that does not count.
         seed: of the weights and the batch.
-        progress: show a bar on stderr.
+        progress: tell on stderr how far it is.
 
     Raises:
         InputError: a part is unknown, or a size is outside its limits.
@@ -107,14 +108,16 @@ def bench(
     if cold_start is not None:
         result.races.append(cold_start_race(*cold_start, rounds, progress))
     for part in dict.fromkeys(parts):
+        if progress:
+            print(f"{part}: making models and comparing answers", file=sys.stderr)
         if part == "forward":
             result.races.append(forward_race(config, data, rounds, seed, progress))
         elif part == "train":
             result.races.append(train_race(config, data, rounds, seed, progress))
         elif part == "kernels":
-            result.kernels = time_kernels(config, batch, length, rounds, seed)
+            result.kernels = time_kernels(config, batch, length, rounds, seed, progress)
         else:
-            result.profiles = profiles(config, data, rounds, seed)
+            result.profiles = profiles(config, data, rounds, seed, progress)
     return result
 
 
@@ -156,14 +159,14 @@ def train_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progres
     return hold(race, contestants, rounds, progress)
 
 
-def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int) -> list[Profile]:
+def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> list[Profile]:
     """Where numbert's time goes in forward and in train."""
     run: Callable[[], object] = numbert_forward(BertModel(config, seed=seed), batch).run
     about, gflop = _forward_about(config, batch), forward_gflop(config, batch.lengths)
-    forward = profile("forward", about, gflop, run, rounds)
+    forward = profile("forward", about, gflop, run, rounds, progress)
     run = numbert_train(BertForPreTraining(config, seed=seed), batch).run
     about, gflop = _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked)
-    return [forward, profile("train", about, gflop, run, rounds)]
+    return [forward, profile("train", about, gflop, run, rounds, progress)]
 
 
 def _forward_about(config: BertConfig, batch: Batch) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from numbert.bench.peers import imported
 from numbert.bench.race import Absent, Contestant, Race, hold
 from numbert.errors import InputError
-from numbert.nn.module import Array
 
 # What `numbert embed` does, as one would write it with transformers.
 TRANSFORMERS = """
@@ -35,34 +33,34 @@ def cold_start_race(folder: str | Path, text: str, rounds: int, progress: bool) 
     """Times whole processes, from their start to their end, with one text and no padding.
 
     Raises:
-        InputError: `numbert embed` cannot embed the text with that model; the message is its own.
+        InputError: a process failed, as with a folder that holds no model; the message ends with its last line.
     """
     race = Race("cold start", f"a fresh process that embeds one text with the model in {folder}", gflop=None)
     ours = [sys.executable, "-m", "numbert", "embed", "--json", "--model", str(folder), "--", text]
-    contestants = [Contestant("numbert", *_process(ours))]
+    contestants = [_process("numbert", ours)]
     try:
         imported("torch"), imported("transformers")
         theirs = [sys.executable, "-c", TRANSFORMERS, str(folder), text]
-        contestants.append(Contestant("transformers", *_process(theirs)))
+        contestants.append(_process("transformers", theirs))
         race.notes.append(
             "numbert embed beside transformers' AutoTokenizer and AutoModel with mean pooling, on local files."
         )
     except Absent as absent:
         race.absent["transformers"] = str(absent)
-    try:
-        return hold(race, contestants, rounds, progress)
-    except subprocess.CalledProcessError as error:
-        why = (error.stderr.strip() or f"exit code {error.returncode}").splitlines()[-1]
-        raise InputError(f"{error.cmd[1:3]} failed: {why}") from None
+    return hold(race, contestants, rounds, progress)
 
 
-def _process(command: list[str]) -> tuple[Callable[[], dict[str, Array]], Callable[[], str]]:
-    """A contestant's answer, the vector that the command prints, and its run."""
+def _process(name: str, command: list[str]) -> Contestant:
+    """A fresh process that prints vectors as JSON; the vectors are its answer."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
     def run() -> str:
-        return subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            raise InputError(f"the process of {name} failed: {why}")
+        return done.stdout
 
-    return lambda: {"vector": np.array(json.loads(run()))}, run
+    return Contestant(name, lambda: {"vectors": np.array(json.loads(run()))}, run)

@@ -39,7 +39,9 @@ class KernelTiming:
         }
 
 
-def time_kernels(config: BertConfig, batch: int, length: int, rounds: int, seed: int) -> list[KernelTiming]:
+def time_kernels(
+    config: BertConfig, batch: int, length: int, rounds: int, seed: int, progress: bool = False
+) -> list[KernelTiming]:
     """Times each kernel on an array of the size that it has in a model.
 
     Raises:
@@ -67,7 +69,7 @@ def time_kernels(config: BertConfig, batch: int, length: int, rounds: int, seed:
     timings = []
     for name, (array, blocked, plain) in forms.items():
         difference = compare("its plain form", {name: blocked()}, {name: plain()})
-        seconds = in_turn({"blocked": blocked, "plain": plain}, rounds)
+        seconds = in_turn(name, {"blocked": blocked, "plain": plain}, rounds, progress)
         ns = {form: [1e9 * s / array.size for s in times] for form, times in seconds.items()}
         timings.append(KernelTiming(name, array.shape, ns["blocked"], ns["plain"], difference))
     return timings

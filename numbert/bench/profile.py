@@ -29,8 +29,8 @@ PLACES: list[tuple[Any, str, str]] = [
     (bert_attention.BertSelfAttention, "transpose_from_scores", "attention: heads apart and together"),
     (functional, "softmax", "softmax"),
     (functional, "softmax_backward", "softmax, backward"),
-    (activations.Activation, "forward", "gelu"),
-    (activations.Activation, "backward", "gelu, backward"),
+    (activations.Activation, "forward", "activation"),
+    (activations.Activation, "backward", "activation, backward"),
     (layers.LayerNorm, "forward", "layer norm"),
     (layers.LayerNorm, "backward", "layer norm, backward"),
     (layers.Dropout, "draw", "dropout: random numbers"),
@@ -149,7 +149,9 @@ class Profile:
         return "\n".join([f"profile of {self.name}: {self.about}", *aligned(rows), products])
 
 
-def profile(name: str, about: str, gflop: float, run: Callable[[], object], rounds: int) -> Profile:
+def profile(
+    name: str, about: str, gflop: float, run: Callable[[], object], rounds: int, progress: bool = False
+) -> Profile:
     """Runs one workload of numbert's `rounds` times and sorts its time by kind of work."""
     result = Profile(name, about, gflop)
     clock = Clock()
@@ -161,7 +163,7 @@ def profile(name: str, about: str, gflop: float, run: Callable[[], object], roun
         result.rounds.append(clock.seconds)
 
     with wrapped(clock):
-        seconds = in_turn({name: one_round, MATMUL: matmul_run()}, rounds)
+        seconds = in_turn("profile", {name: one_round, MATMUL: matmul_run()}, rounds, progress)
     del result.rounds[0]  # the round that does not count
     result.matmul = [MATMUL_GFLOP / one for one in seconds[MATMUL]]
     return result

@@ -151,22 +151,26 @@ def compare(peer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -
 
 
 def in_turn(
-    runs: Mapping[str, Callable[[], object]], rounds: int, tick: Callable[[str], object] = lambda name: None
+    name: str, runs: Mapping[str, Callable[[], object]], rounds: int, progress: bool = False
 ) -> dict[str, list[float]]:
     """Seconds of each run in each round, after one round that does not count.
 
     Args:
-        tick: is called with a run's name before it starts.
+        name: what the bar on stderr calls it, if progress.
     """
+    from tqdm import tqdm
+
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            tick(name)
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            run()
-            if number > 0:
-                seconds[name].append(time.perf_counter() - start)
+    with tqdm(total=(rounds + 1) * len(runs), unit=" runs", disable=not progress, leave=False) as bar:
+        for number in range(rounds + 1):
+            for contestant, run in runs.items():
+                bar.set_description(f"{name}: {contestant}")
+                time.sleep(PAUSE)
+                start = time.perf_counter()
+                run()
+                if number > 0:
+                    seconds[contestant].append(time.perf_counter() - start)
+                bar.update()
     return seconds
 
 
@@ -176,24 +180,16 @@ def hold(race: Race, contestants: Sequence[Contestant], rounds: int, progress: b
     Raises:
         RuntimeError: two answers differ by more than rounding.
     """
-    from tqdm import tqdm
-
     ours, *peers = contestants
     answer = ours.answer()
     for peer in peers:
         race.differences[peer.name] = compare(peer.name, answer, peer.answer())
-    del answer
+    del answer  # gradients as large as the model
 
     runs: dict[str, Callable[[], object]] = {one.name: one.run for one in contestants}
     if race.gflop is not None:
         runs[MATMUL] = matmul_run()
-    with tqdm(total=(rounds + 1) * len(runs), unit=" runs", disable=not progress, leave=False) as bar:
-
-        def tick(name: str) -> None:
-            bar.set_description(f"{race.name}: {name}")
-            bar.update()
-
-        race.seconds = in_turn(runs, rounds, tick)
+    race.seconds = in_turn(race.name, runs, rounds, progress)
     if race.gflop is not None:
         race.matmul = [MATMUL_GFLOP / seconds for seconds in race.seconds.pop(MATMUL)]
     return race

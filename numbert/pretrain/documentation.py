@@ -63,7 +63,7 @@ def _docstrings(roots: Sequence[Path]) -> Iterator[list[str]]:
 
 def _docstrings_of_file(path: Path) -> Iterator[list[str]]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as of a "\\d" that should be r"\\d"
+        warnings.simplefilter("ignore")  # other people's invalid escapes
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):
