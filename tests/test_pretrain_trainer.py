@@ -1,4 +1,4 @@
-"""pretrain, from text files to a folder: it learns, it repeats, it overwrites nothing, and it says what is wrong."""
+"""pretrain, from text files to a folder: it learns, repeats, overwrites nothing and says what is wrong."""
 
 import json
 import math

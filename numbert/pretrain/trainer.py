@@ -29,7 +29,7 @@ from numbert.pretrain.vocabulary import train_tokenizer
 
 HELD_OUT = 0.05  # of the documents
 WARMUP = 0.1  # of the steps
-STEPS = 2_400  # about two minutes on two cores
+STEPS = 1_700  # about two minutes on two cores
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def pretrain(
     Args:
         texts: UTF-8 files, as `cut_into_documents` reads them; without any, the documentation on this machine.
         output: a folder that is empty or not there yet.
-        steps: updates, by default 2,400. The learning rate rises over the first tenth of them and then falls to 0.
+        steps: updates, by default 1,700. The learning rate rises over the first tenth of them and then falls to 0.
         seed: of the weights, the pairs, the masks, dropout and what is held out.
         vocab_size: at most; the text may have fewer pieces.
         length: tokens in a pair of segments, with [CLS] and [SEP], at most.
