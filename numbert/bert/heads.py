@@ -144,7 +144,7 @@ def masked_lm_loss(
     """The mean cross-entropy over the labelled positions.
 
     The others touch neither loss nor gradient, so only the m labelled ones of b*l are decoded for backward
-    (about one in seven in pretraining, and decoding all is a quarter of a base model's work):
+    (about one in seven in pretraining, and decoding all adds a quarter to the products of a base model):
     docs/derivations.md#masked-positions.
 
     Args:
