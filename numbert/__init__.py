@@ -15,6 +15,7 @@ from numbert.inference import embed, fill_mask, next_sentence
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, Parameter, no_grad
 from numbert.pretrain.optimizer import AdamW, clip_grad_norm
+from numbert.shipped import shipped_model
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "next_sentence",
     "nn",
     "no_grad",
+    "shipped_model",
 ]
 
 NOT_YET = (

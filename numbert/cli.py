@@ -12,11 +12,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numbert.errors import InputError
 
-DEFAULT_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told otherwise
+NEW_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told otherwise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,9 +39,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    from numbert.pretrain.trainer import pretrain
+    from numbert.pretrain.entry import pretrain
+    from numbert.pretrain.parallel import Processes
 
-    print(pretrain(options.text, options.output, options.steps, options.seed).report())
+    given = vars(options).copy()
+    for name in ("command", "run", "json"):
+        given.pop(name)
+    result = pretrain(given.pop("text"), **given)
+    if Processes.found().first:
+        print(json.dumps(result.to_dict(), indent=2) if options.json else result.report())
+    return 0
+
+
+def _documentation(options: argparse.Namespace) -> int:
+    from numbert.pretrain.documentation import all_roots, default_roots, documentation
+
+    roots = all_roots() if options.all else default_roots()
+    documents = [document for document in documentation(roots, sys.stderr.isatty()) if document]
+    text = "".join("\n".join(document) + "\n\n" for document in documents)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    with _new_file(options.output) as file:
+        file.write(text.encode())
+    _say(f"{options.output}: {len(documents):,} documents, {len(text.encode()) / 1e6:.2f} MB")
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from numbert.plot import plot_run
+
+    print(plot_run(options.run_folder, options.output))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from numbert.publish import publish
+
+    print(publish(options.run_folder, options.output))
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from numbert.download import download
+
+    print(download(options.name, options.output, options.revision, progress=sys.stderr.isatty()))
+    return 0
+
+
+def _export_optimizer(options: argparse.Namespace) -> int:
+    from numbert.pretrain.export import export_optimizer
+
+    print(export_optimizer(options.run_folder, options.output))
     return 0
 
 
@@ -93,14 +142,14 @@ def _embed(options: argparse.Namespace) -> int:
 
     folder = _model_folder(options)
     texts = _texts(options)
-    if options.output is not None and options.output.exists():
-        raise InputError(f"{options.output} exists; name a file that does not")
+    if options.output is not None:
+        _refuse_existing(options.output)
     tokenizer, model = load_tokenizer(folder), BertModel.from_pretrained(folder, add_pooling_layer=False)
     if cut := len(overlong(model, tokenizer, texts)):
         _say(f"{cut} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
     vectors = embed(model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts))
     if options.output is not None:
-        with options.output.open("xb") as file:
+        with _new_file(options.output) as file:
             np.save(file, vectors)
         _say(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]}, {vectors.dtype}")
     elif options.json:
@@ -195,11 +244,23 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path} exists; name a file that does not")
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    """Opened for writing; nothing that was there is overwritten."""
+    _refuse_existing(path)
+    return path.open("xb")
+
+
 def _model_folder(options: argparse.Namespace) -> Path:
-    folder: Path = options.model
-    if folder == DEFAULT_MODEL and not folder.exists():
-        raise InputError(f"there is no {folder}/ here: make one with `numbert pretrain`, or give --model FOLDER")
-    return folder
+    """The one that was named, or the weights that come with numbert."""
+    from numbert.shipped import shipped_model
+
+    folder: Path | None = options.model
+    return shipped_model() if folder is None else folder
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
@@ -245,19 +306,38 @@ def _parser() -> argparse.ArgumentParser:
 
     def takes_model(added: argparse.ArgumentParser) -> None:
         added.add_argument(
-            "--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help=f"model folder ({DEFAULT_MODEL})"
+            "--model", type=Path, metavar="DIR", help="model folder (the small model that comes with numbert)"
         )
 
     def gives_json(added: argparse.ArgumentParser) -> None:
         added.add_argument("--json", action="store_true", help="print JSON")
 
-    p = command("pretrain", _pretrain, "train a tiny BERT on raw text (MLM and NSP)")
-    p.add_argument("text", nargs="*", type=Path, metavar="TEXT", help="text files (default: docs on this machine)")
+    p = command("pretrain", _pretrain, "train a BERT on raw text (MLM and NSP)")
+    _add_pretrain_options(p)
+    gives_json(p)
+
+    p = command("documentation", _documentation, "the text that pretrain learns from unless told otherwise")
+    p.add_argument("--all", action="store_true", help="of every installed package, not just those numbert needs")
+    p.add_argument("--output", type=Path, metavar="X.txt", help="write a new file (stdout)")
+
+    p = command("plot", _plot, "draw a run's losses, accuracies, learning rate and gradient norms")
+    p.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote")
+    p.add_argument("--output", type=Path, metavar="X.png", help="the picture (RUN/curves.png)")
+
+    p = command("export-optimizer", _export_optimizer, "AdamW's moments for torch, to go on with a run there")
     p.add_argument(
-        "--output", type=Path, default=DEFAULT_MODEL, metavar="DIR", help=f"new folder ({DEFAULT_MODEL})"
+        "run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote, or a checkpoint in it"
     )
-    p.add_argument("--steps", type=int, metavar="N", help="optimizer steps (default: about two minutes' worth)")
-    p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of everything random (0)")
+    p.add_argument("--output", type=Path, metavar="DIR", help="a new folder (RUN-torch)")
+
+    p = command("publish", _publish, "a run's model at half precision, with its curves and a model card")
+    p.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote")
+    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write into")
+
+    p = command("download", _download, "fetch a published BERT from a Hugging Face hub")
+    p.add_argument("name", metavar="NAME", help="such as bert-base-cased")
+    p.add_argument("--output", type=Path, metavar="DIR", help="a new folder (the last part of NAME)")
+    p.add_argument("--revision", default="main", metavar="REV", help="branch, tag or commit (main)")
 
     p = command("fill-mask", _fill_mask, "the most probable words for each [MASK]")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text with [MASK] in it; - reads lines from stdin")
@@ -307,11 +387,55 @@ def _parser() -> argparse.ArgumentParser:
     gives_json(p)
 
     p = command("bench", _bench, "time numbert beside torch and onnxruntime, at bert-base-cased's sizes")
-    p.add_argument("part", nargs="*", metavar="PART", help="forward, train (both by default), kernels, profile")
+    p.add_argument("part", nargs="*", metavar="PART", help="forward, train (default), kernels, profile, memory")
     p.add_argument("--batch", type=int, default=8, metavar="B", help="b (8)")
-    p.add_argument("--length", type=int, default=128, metavar="L", help="l (128)")
+    p.add_argument("--length", type=int, metavar="L", help="l (128; for memory 512)")
     p.add_argument("--padded", action="store_true", help="sequences of unequal lengths")
-    p.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is timed (7)")
+    p.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is timed (7; memory once)")
     p.add_argument("--cold-start", type=Path, metavar="DIR", help="time fresh processes that embed a sentence")
     gives_json(p)
     return parser
+
+
+def _add_pretrain_options(p: argparse.ArgumentParser) -> None:
+    """Options without a default are as in `Settings`, or on --resume as in the run."""
+    from dataclasses import fields
+
+    from numbert.pretrain.settings import Settings
+
+    defaults = {field.name: field.default for field in fields(Settings)}
+
+    def setting(name: str, kind: Callable[[str], Any], metavar: str, help: str) -> None:
+        p.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{help} ({defaults[name]})"
+        )
+
+    p.add_argument("text", nargs="*", type=Path, metavar="TEXT", help="text files (default: docs on this machine)")
+    p.add_argument("--output", type=Path, default=NEW_MODEL, metavar="DIR", help=f"the run's folder ({NEW_MODEL})")
+    p.add_argument("--resume", action="store_true", help="go on with the run in DIR, if there is one")
+    p.add_argument("--init", type=Path, metavar="DIR", help="begin from the weights and vocabulary of a model")
+    p.add_argument("--save-every", type=int, metavar="K", help="steps between checkpoints (a tenth, at most 500)")
+    p.add_argument("--eval-every", type=int, metavar="K", help="steps between evaluations (as --save-every)")
+    p.add_argument(
+        "--keep", type=int, default=2, metavar="K", help="latest checkpoints to keep besides the best (2)"
+    )
+    p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time, same result")
+    setting("steps", int, "N", "updates; the default takes about two minutes")
+    setting("seed", int, "S", "of everything random")
+    setting("vocab_size", int, "V", "pieces, at most")
+    setting("hidden_size", int, "E", "width")
+    setting("layers", int, "N", "layers")
+    setting("heads", int, "H", "attention heads")
+    setting("length", int, "L", "tokens in a pair, at most")
+    setting("positions", int, "L", "max_position_embeddings, 0: as --length")
+    setting("batch_size", int, "B", "pairs in an update, of all processes together")
+    setting("accumulate", int, "K", "parts that a batch is computed in")
+    setting("learning_rate", float, "R", "the highest")
+    setting("warmup", float, "P", "part of the steps in which it rises")
+    setting("weight_decay", float, "R", "of matrices and tables")
+    setting("max_grad_norm", float, "R", "gradients are clipped to")
+    setting("dropout", float, "P", "of hidden states and attention")
+    p.add_argument(
+        "--no-bias-correction", dest="bias_correction", action="store_const", const=False, help="Adam as in 2018"
+    )
+    p.add_argument("--whole-words", action="store_const", const=True, help="mask all pieces of a word or none")

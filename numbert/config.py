@@ -109,7 +109,6 @@ class BertConfig:
             ("add_cross_attention", False),
             ("position_embedding_type", "absolute"),
             ("chunk_size_feed_forward", 0),
-            ("gradient_checkpointing", False),
         ):
             if (value := getattr(self, name)) != wanted:
                 raise NotYetError(f"{name}={value!r} is not in numbert yet; it can be {wanted!r}")

@@ -1,10 +1,13 @@
-"""Writes tests/parity/*.safetensors: what PyTorch computes for each case. Needs torch and transformers.
+"""Writes tests/parity/*.safetensors: what PyTorch computes for each case, and in 60 steps of training.
 
-python tests/make_parity.py
+Needs torch and transformers:
+
+    python tests/make_parity.py
 """
 
 from parity_cases import CASES, STORED, torch_numbers
 from safetensors.numpy import save_file
+from training_case import FILE, SEED, torch_training
 
 if __name__ == "__main__":
     import torch
@@ -12,6 +15,8 @@ if __name__ == "__main__":
 
     made_by = {"torch": torch.__version__, "transformers": transformers.__version__}
     STORED.mkdir(exist_ok=True)
-    for name, case in CASES.items():
-        save_file(torch_numbers(case), STORED / f"{name}.safetensors", metadata=made_by)
-        print(f"{name}: {(STORED / f'{name}.safetensors').stat().st_size // 1024} KB")
+    files = {STORED / f"{name}.safetensors": torch_numbers(case) for name, case in CASES.items()}
+    files[FILE] = torch_training(SEED)
+    for file, numbers in files.items():
+        save_file(numbers, file, metadata=made_by)
+        print(f"{file.stem}: {file.stat().st_size // 1024} KB")

@@ -26,9 +26,17 @@ CONTRACT = "test_layer_contract.py"
 MODEL = "test_model.py"
 FUNCTIONAL = "test_functional.py"
 CHECKPOINT = "test_checkpoint.py"
+CHECKPOINTING = "test_gradient_checkpointing.py"
 INFERENCE = "test_inference.py"
 OPTIMIZER = "test_optimizer.py"
+TRAINING = "test_training_parity.py"
+TEXT = "test_pretrain_text.py"
+PREPARE = "test_pretrain_prepare.py"
+PAIRS = "test_pretrain_pairs.py"
 BATCHES = "test_pretrain_batches.py"
+BASELINES = "test_pretrain_baselines.py"
+TRAINER = "test_pretrain_trainer.py"
+RESUME = "test_pretrain_resume.py"
 
 
 @dataclass(frozen=True)
@@ -593,7 +601,7 @@ BERT = [
     Mutant(
         "every-layer-drawn-alike",
         "bert/layer.py",
-        "[BertLayer(config, seed=seed, dtype=dtype) for",
+        "[BertLayer(config, seed=self.rng, dtype=dtype) for",
         "[BertLayer(config, seed=0, dtype=dtype) for",
         "one seed for each layer instead of one generator for all",
         tests=(CONTRACT,),
@@ -758,6 +766,68 @@ BERT = [
     ),
 ]
 
+# --- gradient checkpointing -------------------------------------------------------------------------------------
+
+RECOMPUTING = [
+    Mutant(
+        "dropout-drawn-anew",
+        "bert/layer.py",
+        "        self.rng.bit_generator.state = state\n",
+        "",
+        "the layer runs again with other random numbers: every gradient is that of another forward",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "generator-left-in-the-past",
+        "bert/layer.py",
+        "            self.rng.bit_generator.state = now\n",
+        "            pass\n",
+        "the next step draws the same numbers as this one; this step's gradients are right",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "one-generator-state-for-all-layers",
+        "bert/layer.py",
+        "saved.attention_mask, saved.rng_states.pop())",
+        "saved.attention_mask, saved.rng_states[0])",
+        "the state at the start of forward: right for the first layer, and for a model of one",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "mask-not-kept",
+        "bert/layer.py",
+        "attention_mask=attention_mask if checkpointing else None",
+        "attention_mask=None",
+        "the second forward looks at the padding",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "layer-outputs-kept-for-inputs",
+        "bert/layer.py",
+        "            hidden_states = layer_outputs[0]\n",
+        "            hidden_states = layer_outputs[0]\n"
+        "            layer_inputs[-1:] = [hidden_states] if checkpointing else []\n",
+        "the variable read one line too late: each layer runs again on its own output",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "activations-kept-all-the-same",
+        "bert/layer.py",
+        "with no_grad() if checkpointing else contextlib.nullcontext():",
+        "with contextlib.nullcontext():",
+        "everything is right, and nothing is saved: only a look at the memory can tell",
+        tests=(CHECKPOINTING,),
+    ),
+    Mutant(
+        "checkpointing-in-eval",
+        "bert/layer.py",
+        "self.gradient_checkpointing and self.training and remembering()",
+        "self.gradient_checkpointing and remembering()",
+        "time spent for a model that is only looked at, and whose arrays are then not there to see",
+        tests=(CHECKPOINTING,),
+    ),
+]
+
 # --- checkpoints ------------------------------------------------------------------------------------------------
 
 CHECKPOINTS = [
@@ -812,8 +882,8 @@ CHECKPOINTS = [
     Mutant(
         "saved-transposed",
         "checkpoint/save.py",
-        "np.ascontiguousarray(parameter.data)",
-        "np.ascontiguousarray(parameter.data.T)",
+        "np.ascontiguousarray(data, dtype)",
+        "np.ascontiguousarray(data.T, dtype)",
         "TensorFlow's [in,out] in a file that is read as [out,in]",
         tests=(f"{CHECKPOINT}::TestReading",),
     ),
@@ -845,7 +915,7 @@ OPTIMIZING = [
         "        beta1, beta2 = betas\n"
         "        gradient, weight_decay = gradient + weight_decay * parameter.data, 0.0\n",
         "L2 in the gradient, as Adam had it: weights with large gradients hardly decay",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
     ),
     Mutant(
         "decay-without-learning-rate",
@@ -853,12 +923,12 @@ OPTIMIZING = [
         "p *= 1 - lr * weight_decay",
         "p *= 1 - weight_decay",
         "the paper's decay, where torch.optim.AdamW multiplies it by the learning rate",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
     ),
     Mutant(
         "first-moment-not-corrected",
         "pretrain/optimizer.py",
-        "correction1 = 1 - beta1**moments.step",
+        "correction1 = 1 - beta1**moments.step if bias_correction else 1.0",
         "correction1 = 1.0",
         "the first steps are ten times too short",
         tests=(OPTIMIZER,),
@@ -866,10 +936,18 @@ OPTIMIZING = [
     Mutant(
         "second-moment-not-corrected",
         "pretrain/optimizer.py",
-        "correction2 = math.sqrt(1 - beta2**moments.step)",
+        "correction2 = math.sqrt(1 - beta2**moments.step) if bias_correction else 1.0",
         "correction2 = 1.0",
         "the first steps are thirty times too long",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "second-moment-corrected-all-the-same",
+        "pretrain/optimizer.py",
+        "math.sqrt(1 - beta2**moments.step) if bias_correction else 1.0",
+        "math.sqrt(1 - beta2**moments.step)",
+        "bias_correction=False heard by one of the two means: the first steps are thirty times too short",
+        tests=(OPTIMIZER, TRAINING),
     ),
     Mutant(
         "eps-not-corrected",
@@ -885,7 +963,7 @@ OPTIMIZING = [
         "if parameter.data.ndim > 1 else rest",
         "if parameter.data.ndim > 0 else rest",
         "biases and LayerNorm weights drawn to 0, where 1 is neutral",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
     ),
     Mutant(
         "warmup-from-0",
@@ -893,7 +971,7 @@ OPTIMIZING = [
         "return (step + 1) / warmup",
         "return step / warmup",
         "the first batch is computed and not learned from",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
     ),
     Mutant(
         "clipped-one-by-one",
@@ -901,7 +979,7 @@ OPTIMIZING = [
         "            gradient *= max_norm / norm\n",
         "            gradient *= max_norm / max(max_norm, float(np.linalg.norm(gradient)))\n",
         "each gradient to the norm by itself: their direction together changes",
-        tests=(OPTIMIZER,),
+        tests=(OPTIMIZER, TRAINING),
     ),
 ]
 
@@ -924,7 +1002,7 @@ PRETRAINING = [
     ),
     Mutant(
         "every-tenth-word-masked",
-        "pretrain/batches.py",
+        "pretrain/settings.py",
         "MASKED = 0.15",
         "MASKED = 0.10",
         "fewer words are predicted than published",
@@ -984,7 +1062,7 @@ PRETRAINING = [
         "other = (document + int(rng.integers(1, len(documents)))) % len(documents)",
         "other = int(rng.integers(0, len(documents)))",
         "some of the sentences labelled 'not next' are",
-        tests=(BATCHES,),
+        tests=(PAIRS,),
     ),
     Mutant(
         "next-sentence-labels-swapped",
@@ -992,7 +1070,7 @@ PRETRAINING = [
         "IS_NEXT, NOT_NEXT = 0, 1",
         "IS_NEXT, NOT_NEXT = 1, 0",
         "1 for 'next', as one would think; published models have 0",
-        tests=(BATCHES,),
+        tests=(PAIRS,),
     ),
     Mutant(
         "too-long-pairs-lose-b-only",
@@ -1000,11 +1078,230 @@ PRETRAINING = [
         "kept_b = min(length_b, max(most // 2, most - length_a))",
         "kept_b = max(0, most - length_a)",
         "truncated at the end: B disappears behind a long A",
+        tests=(PAIRS,),
+    ),
+    Mutant(
+        "whole-word-without-its-last-piece",
+        "pretrain/batches.py",
+        "chosen[row, start:stop] = True",
+        "chosen[row, start : stop - 1] = True",
+        "the end of the word left in sight, which gives the rest away",
         tests=(BATCHES,),
+    ),
+    Mutant(
+        "whole-words-beyond-the-room",
+        "pretrain/batches.py",
+        "if stop - start <= room:",
+        "if room > 0:",
+        "the last word drawn whole although it does not fit: more is masked than wanted",
+        tests=(BATCHES,),
+    ),
+    Mutant(
+        "first-words-masked-first",
+        "pretrain/batches.py",
+        "starts[lottery[row, starts].argsort()].tolist()",
+        "starts.tolist()",
+        "whole words taken from the left, not drawn: the same words in every epoch",
+        tests=(BATCHES,),
+    ),
+    Mutant(
+        "special-token-where-no-word-is",
+        "pretrain/batches.py",
+        "chosen[row, first] = ordinary[row, first]",
+        "chosen[row, first] = True",
+        "[CLS] to be predicted in a row of nothing but [UNK]",
+        tests=(BATCHES,),
+    ),
+    Mutant(
+        "parts-in-runs-overlap",
+        "pretrain/batches.py",
+        "array[index::count]",
+        "array[index : index + len(array) // count]",
+        "the parts of a batch cut wrongly: some pairs come twice, some never",
+        tests=(BATCHES,),
+    ),
+    Mutant(
+        "resumed-at-the-start-of-the-part",
+        "pretrain/pairs.py",
+        "position.pair += len(more)",
+        "position.pair = len(more)",
+        "the position counts the latest pairs only",
+        tests=(PAIRS,),
+    ),
+    Mutant(
+        "every-epoch-the-same",
+        "pretrain/pairs.py",
+        "rng = generator(*self.key, epoch, 1 + index)",
+        "rng = generator(*self.key, 0, 1 + index)",
+        "the same splits, random sentences and truncations again in each epoch",
+        tests=(PAIRS,),
+    ),
+    Mutant(
+        "one-document-left-out",
+        "pretrain/pairs.py",
+        "np.split(order, np.flatnonzero",
+        "np.split(order[1:], np.flatnonzero",
+        "each epoch misses a document, another one each time",
+        tests=(PAIRS,),
+    ),
+    Mutant(
+        "held-out-documents-in-the-vocabulary",
+        "pretrain/prepare.py",
+        "elif learned % every == 0 and document not in self.held_out:",
+        "elif learned % every == 0:",
+        "the vocabulary learned from the text that is to be new to the model",
+        tests=(PREPARE,),
+    ),
+    Mutant(
+        "data-written-in-place",
+        "pretrain/prepare.py",
+        'unfinished = folder.with_name(f".{folder.name}.unfinished")',
+        "unfinished = folder",
+        "a process that is killed leaves a data folder that looks whole",
+        tests=(PREPARE,),
+    ),
+    Mutant(
+        "place-of-a-bad-byte-within-its-chunk",
+        "pretrain/corpus.py",
+        "size - undecoded + error.start",
+        "size + error.start",
+        "wrong by the bytes of a character that lies across two chunks",
+        tests=(TEXT,),
+    ),
+    Mutant(
+        "part-of-a-line-taken-for-a-blank-line",
+        "pretrain/corpus.py",
+        "yield from lines[:1] if lines[0].strip() else []",
+        "yield lines[0]",
+        "what is left of a long line after its parts is empty, and ends a document in the middle of a paragraph",
+        tests=(TEXT,),
+    ),
+    Mutant(
+        "pairs-across-pieces-not-counted",
+        "pretrain/baselines.py",
+        "ids[start : start + _TOKENS_AT_A_TIME + 1]",
+        "ids[start : start + _TOKENS_AT_A_TIME]",
+        "counting in pieces loses a pair at each border",
+        tests=(BASELINES,),
+    ),
+    Mutant(
+        "unseen-followers-impossible",
+        "pretrain/baselines.py",
+        "probabilities * (last - first) if last > first",
+        "probabilities * 1e-9 if last > first",
+        "no weight for words that never followed: an infinite loss, or nearly",
+        tests=(BASELINES,),
     ),
 ]
 
-MUTANTS = FUNCTIONS + LAYERS + ATTENTION + BERT + CHECKPOINTS + OPTIMIZING + PRETRAINING
+RUNS = [
+    Mutant(
+        "generator-not-resumed",
+        "pretrain/trainer.py",
+        "            self.model.rng.bit_generator.state = self.state.generators[rank]\n",
+        "            pass\n",
+        "a resumed run draws other dropout than it would have",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "moments-not-resumed",
+        "pretrain/snapshot.py",
+        "            optimizer.moments[parameter] = moments\n",
+        "",
+        "AdamW starts anew with means of 0; the loss jumps and few see it",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "moments-of-step-1",
+        "pretrain/snapshot.py",
+        "Moments(state.step, ",
+        "Moments(1, ",
+        "the means are there, and are corrected as if they had just begun",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "text-from-the-start",
+        "pretrain/trainer.py",
+        "(settings.seed, Purpose.PAIRS), state.position)",
+        "(settings.seed, Purpose.PAIRS))",
+        "a resumed run goes through the text from its beginning again",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "checkpoint-in-place",
+        "pretrain/runs.py",
+        '        beside = self.checkpoints / f".{final.name}.unfinished"\n',
+        "        beside = final\n",
+        "a checkpoint is written where it is looked for, so that half of one is taken for one",
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.pretrain.snapshot.save_file]",),
+    ),
+    Mutant(
+        "metrics-twice",
+        "pretrain/runs.py",
+        'if line["step"] <= step]',
+        "if True]",
+        "a resumed run writes some lines of metrics a second time",
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.pretrain.snapshot.save_file]",),
+    ),
+    Mutant(
+        "best-not-kept",
+        "pretrain/runs.py",
+        "            if step != best:\n",
+        "            if True:\n",
+        "the best checkpoint goes as soon as it is not among the last",
+        tests=(f"{RESUME}::test_the_latest_checkpoints_and_the_best_are_kept",),
+    ),
+    Mutant(
+        "parts-weigh-alike",
+        "pretrain/trainer.py",
+        "words, pairs = part.words / max(1, batch.words), part.pairs / batch.pairs",
+        "words = pairs = 1 / self.settings.accumulate",
+        "accumulated as most do: the mean of the parts' means, though one has more masked words than another",
+        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+    ),
+    Mutant(
+        "nsp-weighs-as-words",
+        "bert/pretraining.py",
+        "cross_entropy_backward(d_nsp_loss, saved.nsp_probs",
+        "cross_entropy_backward(d_mlm_loss, saved.nsp_probs",
+        "the pairs of a part count by its share of words",
+        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+    ),
+    Mutant(
+        "evaluation-leaves-eval",
+        "pretrain/evaluation.py",
+        "    model.train(training)\n",
+        "",
+        "after the first evaluation there is no dropout any more",
+        tests=(f"{TRAINER}::test_the_held_out_scores_are_means_over_words_and_pairs",),
+    ),
+    Mutant(
+        "nan-is-saved",
+        "pretrain/trainer.py",
+        "        if not math.isfinite(scores.loss) or not math.isfinite(norm):\n",
+        "        if False:\n",
+        "NaN spreads over the weights, and the checkpoints of better days are removed one by one",
+        tests=(f"{TRAINER}::test_a_loss_that_is_not_finite_stops_and_names_what_went_first",),
+    ),
+    Mutant(
+        "first-gradient-in-forward-order",
+        "pretrain/trainer.py",
+        "    for name, parameter in reversed(parameters):\n",
+        "    for name, parameter in parameters:\n",
+        "backward spreads NaN towards the embeddings, which are then blamed",
+        tests=(f"{TRAINER}::test_the_parameter_that_went_first_is_named",),
+    ),
+    Mutant(
+        "other-text-not-noticed",
+        "pretrain/runs.py",
+        "            if file.sha256 not in stored_files:\n",
+        "            if file.path not in stored_files.values():\n",
+        "a text that was edited is taken for the run's",
+        tests=(f"{RESUME}::test_a_changed_text_is_told_from_another",),
+    ),
+]
+
+MUTANTS = FUNCTIONS + LAYERS + ATTENTION + BERT + RECOMPUTING + CHECKPOINTS + OPTIMIZING + PRETRAINING + RUNS
 
 # --- the machinery ----------------------------------------------------------------------------------------------
 
@@ -1053,7 +1350,7 @@ def copy_package(folder: Path) -> Path:
 
 def plant(mutant: Mutant, original: Path, folder: Path) -> Path:
     """A copy of the copied package with the bug in it."""
-    shutil.copytree(original, folder)
+    shutil.copytree(original, folder, ignore=shutil.ignore_patterns("temporary"))  # where its own tests may run
     path = folder / "numbert" / mutant.file
     path.write_text(mutant.applied_to(path.read_text(encoding="utf-8")), encoding="utf-8")
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)

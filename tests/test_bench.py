@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numbert import BertConfig, BertForPreTraining, BertModel, InputError
-from numbert.bench import PARTS, bench, format_result
+from numbert.bench import PARTS, bench, format_result, memory
 from numbert.bench import profile as profiling
 from numbert.bench import race as racing
 from numbert.bench.kernels import time_kernels
@@ -205,6 +205,43 @@ def test_a_profile_leaves_the_functions_as_they_were_after_an_error():
     assert [getattr(owner, name) for owner, name, _ in profiling.PLACES] == before
 
 
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some_layers():
+    """Such that the activations of training count beside Python and the weights."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 192}
+    return BertConfig(**TINY | sizes | {"max_position_embeddings": 128})
+
+
+def test_checkpointing_takes_less_memory_for_the_same_gradients(some_layers):
+    result = bench(["memory"], config=some_layers, batch=16, length=128)
+    plain, checkpointed = result.memory.plain, result.memory.checkpointed
+    used, used_with = (step.peak - step.before for step in (plain, checkpointed))
+    assert 0 < used_with < used / 2
+    assert result.memory.difference < 1e-6
+    assert set(plain.answer) == {"loss", *dict(BertForPreTraining(some_layers).named_parameters())}
+    assert plain.gradients == BertForPreTraining(some_layers).num_parameters() * 4
+    text = format_result(result)
+    assert f"{plain.peak / 1e6:.0f}" in text
+    assert "gradient checkpointing" in text
+
+
+def test_the_peak_is_the_fresh_processs_own_and_not_its_parents(config):
+    size = 200_000_000
+    block = np.ones(size, np.uint8)  # the parent is large
+    step = memory.Step.in_a_fresh_process(config, B, L, False, 0)
+    assert block.nbytes == size
+    assert memory.peak_memory() > size
+    assert step.before <= step.peak < memory.peak_memory()
+
+
+def test_a_process_that_fails_says_why(config):
+    with pytest.raises(InputError, match=r"training step failed: .*length is 33; it can be 1 to 32"):
+        memory.Step.in_a_fresh_process(config, B, 33, False, 0)
+
+
 # --- the whole ---------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +264,7 @@ def test_the_result_is_json(config, without_peers):
     assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
     assert len(read["kernels"]) == 4
     assert [one["name"] for one in read["profiles"]] == ["forward", "train"]
+    assert read["memory"]["checkpointed"]["peak"] > 0
 
 
 @pytest.mark.live
@@ -260,7 +298,7 @@ def test_a_model_that_cannot_be_embedded_with_is_the_users_mistake(tmp_path, wit
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"parts": ["forwards"]}, "no part 'forwards'; it can be forward, train, kernels, profile"),
+        ({"parts": ["forwards"]}, "no part 'forwards'; it can be forward, train, kernels, profile, memory"),
         ({"rounds": 0}, "rounds is 0; it must be at least 1"),
         ({"batch": 0}, "batch is 0; it must be at least 1"),
         ({"length": 33}, "length is 33; it can be 1 to 32"),

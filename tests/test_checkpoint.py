@@ -289,7 +289,7 @@ class TestRefused:
         assert "\n" not in str(caught.value)
 
     def test_no_folder(self, tmp_path):
-        with pytest.raises(InputError, match=r"bert-base-cased does not exist; .*downloads nothing"):
+        with pytest.raises(InputError, match=r"bert-base-cased does not exist; .*`numbert download NAME`"):
             BertModel.from_pretrained(tmp_path / "bert-base-cased")
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="file is not a folder"):

@@ -7,10 +7,13 @@ import sys
 import numpy as np
 import pytest
 import tiny
+from runs import by_kind
 
 import numbert
 from numbert.checkpoint.tokenizer import bert_tokenizer, save_tokenizer
 from numbert.cli import main
+from numbert.pretrain import documentation
+from numbert.pretrain.runs import read_metrics
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "a", "dog", "ran", "##s", "mat"]
 
@@ -116,13 +119,17 @@ class TestWhatTheUserGotWrong:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["fill-mask", "the [MASK]"], "there is no numbert-model/ here: make one with `numbert pretrain`"),
             (["embed", "--model", "nowhere", "a"], "nowhere"),
             (["inspect", "nowhere"], "nowhere"),
             (["summary", "--class", "BertForPoetry"], "there is no model BertForPoetry"),
             (["shapes", "--model", "nowhere.json"], "nowhere.json does not exist"),
             (["gradcheck", "no-such-layer"], "no layer's name has no-such-layer in it"),
             (["pretrain", "nowhere.txt"], "nowhere.txt"),
+            (["pretrain", "--length", "4"], "length is 4; it must be at least 8"),
+            (["pretrain", "--init", "nowhere"], "nowhere/config.json"),
+            (["plot", "nowhere"], "nowhere does not exist"),
+            (["export-optimizer", "nowhere"], "nowhere"),
+            (["download", "no/such/name"], "no/such/name"),
         ],
     )
     def test_one_line_and_exit_code_2(self, run, arguments, message, tmp_path, monkeypatch):
@@ -150,6 +157,103 @@ class TestWhatTheUserGotWrong:
         )
         assert done.stdout.startswith("embeddings.word_embeddings")
         assert done.stderr == ""
+
+
+class TestARun:
+    """Begun, gone on with, drawn and handed over."""
+
+    OPTIONS = (
+        *("--vocab-size", 200, "--hidden-size", 16, "--length", 24, "--batch-size", 8, "--steps", 6),
+        *(
+            "--layers",
+            2,
+            "--heads",
+            4,
+            "--positions",
+            30,
+            "--learning-rate",
+            1e-3,
+            "--warmup",
+            0.5,
+            "--dropout",
+            0.1,
+        ),
+        *(
+            "--weight-decay",
+            0.1,
+            "--max-grad-norm",
+            0.5,
+            "--accumulate",
+            2,
+            "--no-bias-correction",
+            "--whole-words",
+        ),
+    )
+
+    def test_every_option_reaches_the_run(self, run, tmp_path):
+        text, folder = by_kind(tmp_path / "kinds.txt"), tmp_path / "run"
+        code, out, err = run(
+            *("pretrain", text, "--output", folder, "--seed", 4, *self.OPTIONS),
+            *("--save-every", 2, "--eval-every", 3, "--keep", 5, "--gradient-checkpointing"),
+        )
+        assert code == 0, err
+        assert "held-out loss" in out
+        assert json.loads((folder / "run.json").read_text())["settings"] == {
+            "steps": 6,
+            "seed": 4,
+            "vocab_size": 200,
+            "hidden_size": 16,
+            "layers": 2,
+            "heads": 4,
+            "length": 24,
+            "positions": 30,
+            "batch_size": 8,
+            "accumulate": 2,
+            "learning_rate": 1e-3,
+            "warmup": 0.5,
+            "weight_decay": 0.1,
+            "max_grad_norm": 0.5,
+            "bias_correction": False,
+            "dropout": 0.1,
+            "whole_words": True,
+        }
+        assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"step-2", "step-4", "step-6"}
+        held_out = [line["step"] for line in read_metrics(folder / "metrics.jsonl") if "held_out" in line]
+        assert held_out == [3, 6]
+
+        code, out, _ = run("pretrain", "--output", folder, "--resume", "--json")
+        assert (code, json.loads(out)["steps"]) == (0, 6)
+        code, _, err = run("pretrain", "--output", folder, "--resume", "--layers", 3)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "layers is 3 and in the run of" in err
+
+        code, out, _ = run("plot", folder)
+        assert (code, out) == (0, f"{folder / 'curves.png'}\n")
+        code, out, _ = run("export-optimizer", folder, "--output", tmp_path / "torch")
+        assert (code, out) == (0, f"{tmp_path / 'torch'}\n")
+        assert (tmp_path / "torch" / "continue.py").is_file()
+        assert run("fill-mask", "--model", folder, "Cat [MASK] bird.")[0] == 0
+
+
+def test_the_documentation_as_a_text_to_pretrain_on(run, tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    for name in ("one", "two"):
+        docstring = f"Describes number {name} in a word. It has two sentences of several words."
+        (package / f"{name}.py").write_text(f'"""{docstring}"""\n')
+    (package / "none.py").touch()
+    monkeypatch.setattr(documentation, "default_roots", lambda: [package])
+    code, out, _ = run("documentation")
+    assert code == 0
+    assert out.split("\n\n")[0] == "Describes number one in a word.\nIt has two sentences of several words."
+    code, _, err = run("documentation", "--output", tmp_path / "docs.txt")
+    assert (code, err) == (0, f"{tmp_path / 'docs.txt'}: 2 documents, 0.00 MB\n")
+    assert (tmp_path / "docs.txt").read_text() == out
+    code, _, err = run("documentation", "--output", tmp_path / "docs.txt")
+    assert (code, err) == (
+        2,
+        f"numbert documentation: {tmp_path / 'docs.txt'} exists; name a file that does not\n",
+    )
 
 
 def test_gradcheck_of_some_layers(run):

@@ -21,7 +21,7 @@ import numbert
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [*DOCS, ROOT / "README.md"]
+PAGES = [*DOCS, ROOT / "README.md", *sorted((ROOT / "weights").glob("*.md"))]
 SOURCE = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "numbert").rglob("*.py")
@@ -29,7 +29,7 @@ SOURCE = {
 
 
 def by_name(paths):
-    return pytest.mark.parametrize("page", paths, ids=lambda path: path.name)
+    return pytest.mark.parametrize("page", paths, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 # --- reading Markdown --------------------------------------------------------------------------------------------

@@ -285,7 +285,6 @@ class TestConfig:
             {"add_cross_attention": True},
             {"position_embedding_type": "relative_key"},
             {"chunk_size_feed_forward": 2},
-            {"gradient_checkpointing": True},
         ],
     )
     def test_what_is_not_there_yet_is_refused_by_the_model(self, change):

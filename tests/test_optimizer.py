@@ -23,6 +23,19 @@ def textbook_adamw(p, gradients, lr, betas, eps, weight_decay):
     return p
 
 
+def original_berts_adam(p, gradients, lr, betas, eps, weight_decay):
+    """AdamWeightDecayOptimizer of google-research/bert: no correction, and the decay inside the one update."""
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for g in gradients:
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        p = p - lr * (m / (np.sqrt(v) + eps) + weight_decay * p)
+    return p
+
+
+ALGORITHMS = [(True, textbook_adamw), (False, original_berts_adam)]
+
+
 def parameter(rng, *shape, dtype=np.float64):
     return Parameter(rng.standard_normal(shape).astype(dtype))
 
@@ -41,16 +54,27 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize(("bias_correction", "algorithm"), ALGORITHMS)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_sixty_steps_are_the_textbooks(options):
+def test_sixty_steps_are_the_textbooks_and_without_correction_the_original_berts(
+    options, bias_correction, algorithm
+):
     rng = np.random.default_rng(0)
     parameters = [parameter(rng, 7, 5), parameter(rng, 3)]
     # Of very different sizes, so that eps, the corrections and the square root all count.
     gradients = [[rng.standard_normal(p.shape) * 10 ** rng.uniform(-6, 2) for _ in range(60)] for p in parameters]
-    expected = [textbook_adamw(p.data, g, **options) for p, g in zip(parameters, gradients, strict=True)]
-    run(AdamW(parameters, **options), parameters, gradients)
+    expected = [algorithm(p.data, g, **options) for p, g in zip(parameters, gradients, strict=True)]
+    run(AdamW(parameters, **options, bias_correction=bias_correction), parameters, gradients)
     for p, e in zip(parameters, expected, strict=True):
         np.testing.assert_allclose(p.data, e, rtol=1e-12, atol=1e-12)
+
+
+def test_the_first_step_is_lr_long_with_the_correction_and_3_2_times_that_without():
+    for bias_correction, length in ((True, 0.1), (False, 0.1 * (1 - 0.9) / math.sqrt(1 - 0.999))):
+        p = Parameter(np.array([1.0]))
+        p.grad = np.array([-7.0])
+        AdamW([p], lr=0.1, eps=0.0, weight_decay=0.0, bias_correction=bias_correction).step()
+        assert p.data[0] - 1 == pytest.approx(length)
 
 
 def test_a_changed_learning_rate_holds_from_the_next_step():
@@ -168,19 +192,21 @@ def test_a_tied_parameter_is_updated_once():
 
 def test_each_group_has_its_own_options():
     rng = np.random.default_rng(5)
-    parameters = [parameter(rng, 6) for _ in range(3)]
+    parameters = [parameter(rng, 6) for _ in range(4)]
     starts = [p.data.copy() for p in parameters]
     gradients = [[rng.standard_normal(6) for _ in range(4)] for _ in parameters]
     groups = [
         {"params": parameters[:1], "weight_decay": 0.0},
         {"params": iter(parameters[1:2]), "lr": 0.5},
-        {"params": parameters[2:], "betas": (0.1, 0.2), "eps": 1e-2},
+        {"params": parameters[2:3], "betas": (0.1, 0.2), "eps": 1e-2},
+        {"params": parameters[3:], "bias_correction": False},
     ]
     run(AdamW(groups, lr=0.1, weight_decay=0.3), parameters, gradients)
     base = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.3}
     for p, start, g, group in zip(parameters, starts, gradients, groups, strict=True):
         options = base | {key: value for key, value in group.items() if key != "params"}
-        np.testing.assert_allclose(p.data, textbook_adamw(start, g, **options), rtol=1e-12)
+        algorithm = dict(ALGORITHMS)[options.pop("bias_correction", True)]
+        np.testing.assert_allclose(p.data, algorithm(start, g, **options), rtol=1e-12)
 
 
 def test_decay_groups_spare_biases_and_layernorm():

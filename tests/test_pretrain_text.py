@@ -1,14 +1,19 @@
-"""From files, or from this machine's documentation, to documents of sentences."""
+"""From files, or from this machine's documentation, to a stream of sentences."""
 
+import hashlib
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
-import numpy as np
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from made_up import read, sentences
 
 from numbert import InputError
-from numbert.pretrain.corpus import MIN_WORDS, Corpus, cut_into_documents, read_corpus, read_text
+from numbert.pretrain import corpus
+from numbert.pretrain.corpus import find_corpus
 from numbert.pretrain.documentation import default_roots, documentation, prose
 from numbert.pretrain.sentences import split_sentences
 
@@ -51,28 +56,118 @@ def test_what_is_hardly_a_sentence_loses_nothing(text):
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def words(count, sentence_length=10):
-    """Sentences of made-up words, all different."""
-    rng = np.random.default_rng(count)
-    letters = np.array(list("abcdefghij"))
-    made = ["".join(rng.choice(letters, 5)) for _ in range(count)]
-    runs = [made[i : i + sentence_length] for i in range(0, count, sentence_length)]
-    return [" ".join(run).capitalize() + "." for run in runs]
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """One that each test, or each example of hypothesis, writes anew."""
+    return tmp_path_factory.mktemp("text") / "given.txt"
 
 
-def test_one_sentence_in_a_line_has_a_document_between_blank_lines():
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_every_end_of_line_and_a_byte_order_mark_are_read(file, end, mark):
+    lines = [b"A b.", b"C d.", b"", b"E f.", b"G h.", b""] * 20
+    file.write_bytes(mark + end.join(lines))
+    assert read(file) == [["A b.", "C d."], ["E f.", "G h."]] * 20
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n\t\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\xef\xbb\xbf\x0c \xc2\xa0\r\n", "is empty"),
+        (b"caf\xc3\xa9 caf\xe9", "is not UTF-8 text: byte 9 is 0xe9"),
+        (b"caf\xc3\xa9 caf\xc3", "is not UTF-8 text: byte 9 is 0xc3"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not text: byte 8 is zero"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_with_the_place(file, content, message):
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        find_corpus([file])
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(["é", "語", "😀", "a", "\n"]).map(str.encode), st.binary(max_size=3))),
+    st.integers(1, 7),
+)
+@example([b"caf\xc3\xa9", b"\xe2\x82", b"A"], 1)
+@example([b"abc\xf0\x9f\x98"], 2)
+def test_a_bad_byte_is_found_wherever_the_chunks_end_in_which_a_file_is_read(file, pieces, chunk):
+    content = b"".join(pieces)
+    assume(b"\0" not in content)
+    file.write_bytes(content)
+    try:
+        said = "is empty" if not content.decode("utf-8-sig").strip() else None
+    except UnicodeDecodeError as error:
+        said = f"is not UTF-8 text: byte {len(content) - len(error.object) + error.start} is "
+        said += f"0x{error.object[error.start]:02x}; convert it to UTF-8"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "_CHUNK", chunk)
+        if said is None:
+            assert find_corpus([file]).size == len(content)
+        else:
+            with pytest.raises(InputError) as caught:
+                find_corpus([file])
+            assert str(caught.value) == f"{file} {said}"
+
+
+def test_a_zero_byte_has_the_same_place_in_any_chunk(file, monkeypatch):
+    monkeypatch.setattr(corpus, "_CHUNK", 3)
+    file.write_bytes("é é é".encode() + b"\0")
+    with pytest.raises(InputError, match="byte 8 is zero"):
+        find_corpus([file])
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"novel\.txt does not exist"):
+        find_corpus([tmp_path / "novel.txt"])
+    with pytest.raises(InputError, match="is a folder; give text files"):
+        find_corpus([tmp_path])
+
+
+def test_the_same_text_given_twice_is_refused_whatever_its_name(tmp_path):
+    paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
+    for path, text in zip(paths, ("One.", "Two.", "One."), strict=True):
+        path.write_text(text)
+    for twice in ([paths[0], paths[0]], paths):
+        with pytest.raises(InputError, match=r"txt and .*a\.txt are the same text; give it once"):
+            find_corpus(twice)
+
+
+def test_a_corpus_knows_its_files(tmp_path):
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    paths[0].write_text("Some text.\n")
+    paths[1].write_bytes("Ein schöner Text.\n".encode())
+    found = find_corpus(paths)
+    assert found.source == f"{paths[0]}, {paths[1]}"
+    assert found.size == 11 + 19
+    assert found.files[0].sha256 == hashlib.sha256(b"Some text.\n").hexdigest()
+    assert find_corpus([]).size is None
+    assert "documentation" in find_corpus([]).source
+
+
+# --- documents ---------------------------------------------------------------------------------------------------
+
+
+def test_one_sentence_in_a_line_has_a_document_between_blank_lines(file):
     texts = [["One is here.", "Two is here!", "Is three here?"], ["Four is here;", 'Five: "six."']] * 10
     text = "\n\n".join("\n".join(document) for document in texts)
-    assert cut_into_documents([text]) == texts
-    assert cut_into_documents([text.replace("\n\n", "\n \t\n\n")]) == texts
+    for written in (text, text.replace("\n\n", "\n \t\n\n"), f"\n\n{text}\n\n\n"):
+        file.write_text(written)
+        assert read(file) == texts
 
 
-def test_a_novel_is_cut_between_paragraphs_into_documents_of_fifty_sentences():
-    sentences = words(12_000)
-    paragraphs = [sentences[i : i + 7] for i in range(0, len(sentences), 7)]
-    text = "\n\n".join(textwrap.fill(" ".join(paragraph), 47) for paragraph in paragraphs)
-    documents = cut_into_documents([text])
-    assert [s for document in documents for s in document] == sentences
+def test_a_novel_is_cut_between_paragraphs_into_documents_of_fifty_sentences(file):
+    every = sentences(12_000)
+    paragraphs = [every[i : i + 7] for i in range(0, len(every), 7)]
+    file.write_text("\n\n".join(textwrap.fill(" ".join(paragraph), 47) for paragraph in paragraphs))
+    documents = read(file)
+    assert [s for document in documents for s in document] == every
     assert {len(document) for document in documents[:-1]} == {56}  # 8 paragraphs; 7 are 49 sentences
     starts = {paragraph[0] for paragraph in paragraphs}
     assert all(document[0] in starts for document in documents)
@@ -81,82 +176,158 @@ def test_a_novel_is_cut_between_paragraphs_into_documents_of_fifty_sentences():
 @pytest.mark.parametrize(
     "form",
     [
-        lambda sentences: textwrap.fill(" ".join(sentences), 47),
-        lambda sentences: " ".join(sentences),
-        lambda sentences: "\n".join(sentences),
-        lambda sentences: "\n\n".join(sentences),
+        lambda paragraphs: "\n\n".join(textwrap.fill(" ".join(p), 47) for p in paragraphs),
+        lambda paragraphs: "\n\n".join(" ".join(p) for p in paragraphs),
+        lambda paragraphs: "\n\n".join(s for p in paragraphs for s in p),
+        lambda paragraphs: "\n".join(s for p in paragraphs for s in p).replace("\n", "\n\n", 1),
     ],
-    ids=["wrapped without blank lines", "one line", "a line each", "a paragraph each"],
+    ids=["wrapped", "a paragraph in a line", "a paragraph each", "a sentence in a line and one blank line"],
 )
-def test_a_short_text_of_any_form_still_has_about_twenty_documents(form):
-    sentences = words(2_000)
-    documents = cut_into_documents([form(sentences)])
-    assert [s for document in documents for s in document] == sentences
+def test_a_short_text_of_any_form_still_has_about_twenty_documents(file, form):
+    every = sentences(2_000)
+    file.write_text(form([every[i : i + 3] for i in range(0, len(every), 3)]))
+    documents = read(file)
+    assert [s for document in documents for s in document] == every
     assert 15 <= len(documents) <= 25
 
 
-def test_no_document_has_text_of_two_files():
-    first, second = words(300), words(310)
-    for document in cut_into_documents([" ".join(first), " ".join(second)]):
-        assert set(document) <= set(first) or set(document) <= set(second)
-
-
-def test_documents_of_one_sentence_are_left_out(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("Alone it is.\n\n" + "\n\n".join("\n".join(words(100 + i)) for i in range(25)))
-    corpus = read_corpus([path])
-    assert len(corpus.documents) == 25
-    assert "Alone it is." not in corpus.sentences
-    assert str(path) in corpus.source
-
-
-def test_every_end_of_line_and_a_byte_order_mark_are_read(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_bytes(b"\xef\xbb\xbfA b.\r\nC d.\rE f.\n")
-    assert read_text(path) == "A b.\nC d.\nE f.\n"
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is empty"),
-        (b" \n\t\n", "is empty"),
-        (b"caf\xc3\xa9 caf\xe9", "is not UTF-8 text: byte 9 is 0xe9"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not text: byte 8 is zero"),
-    ],
+    "form", [" ".join, "\n".join, lambda every: f"\n\n {textwrap.fill(' '.join(every))} \n \n"]
 )
-def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path, content, message):
-    path = tmp_path / "given.txt"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as caught:
-        read_corpus([path])
-    assert str(path) in str(caught.value)
+def test_a_text_without_a_blank_line_is_one_document_and_refused(file, form):
+    file.write_text(form(sentences(2_000)))
+    with pytest.raises(InputError) as caught:
+        next(find_corpus([file]).sentences())
+    assert "is one document, as none of its lines is blank" in str(caught.value)
+    assert "part documents by blank lines, or give more files" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"novel\.txt does not exist"):
-        read_corpus([tmp_path / "novel.txt"])
-    with pytest.raises(InputError, match="is a folder; give text files"):
-        read_corpus([tmp_path])
+@pytest.mark.parametrize("form", [" ".join, "\n".join, "\n\n".join])
+def test_of_several_files_each_is_a_document_or_more(tmp_path, form):
+    paths = [tmp_path / f"{i}.txt" for i in range(4)]
+    texts = [sentences(100 + 10 * i) for i in range(4)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(form(text))
+    documents = read(*paths)
+    assert [s for document in documents for s in document] == [s for text in texts for s in text]
+    assert len(documents) >= 4
+    for document in documents:
+        assert any(set(document) <= set(text) for text in texts)  # of one file
 
 
-def test_too_little_text_is_refused_with_the_minimum(tmp_path):
-    path = tmp_path / "short.txt"
-    path.write_text(" ".join(words(MIN_WORDS - 10)))
-    with pytest.raises(InputError, match=f"290 words; pretraining needs at least 4 documents and {MIN_WORDS}"):
-        read_corpus([path])
-    path.write_text(" ".join(words(MIN_WORDS)))
-    assert len(read_corpus([path]).documents) >= 4
+def test_the_stream_is_the_same_every_time(file):
+    file.write_text("\n\n".join(sentences(3_000)))
+    found = find_corpus([file])
+    assert list(found.sentences()) == list(found.sentences())
 
 
-def test_whole_documents_are_held_out_at_random_but_at_least_two():
-    documents = [[f"{i} a.", f"{i} b."] for i in range(200)]
-    train, held_out = Corpus("made up", documents).split(0.05, np.random.default_rng(0))
-    assert len(held_out) == 10
-    assert sorted(train + held_out) == sorted(documents)
-    assert Corpus("made up", documents).split(0.05, np.random.default_rng(1))[1] != held_out
-    assert len(Corpus("made up", documents[:4]).split(0.05, np.random.default_rng(0))[1]) == 2
+def form_and_boundaries(text):
+    """Plainly: has it a sentence in each line, and after how many words may a document end?"""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    full = [line.rstrip() for line in lines if line.strip()]
+    ended = sum(line.rstrip("'\"”’»)]*_").endswith(tuple(".!?…:;")) for line in full)
+    blocks = sum(bool(b.strip()) and not a.strip() for a, b in zip(["", *lines], lines, strict=False))
+    by_line = ended >= 0.8 * len(full) and len(full) >= 2 * blocks
+    allowed, words = set(), 0
+    for line in [*lines, ""]:
+        if by_line or not line.strip():
+            allowed |= {words, words + len(line.split())}
+        words += len(line.split())
+    return blocks, allowed
+
+
+lines = st.sampled_from(
+    ["", "", " ", "\t\u3000", "One.", "One is here. Two is", "two", "and. Three", 'Mr. X said: "No."', "4. Four!"]
+)
+texts = st.one_of(
+    st.lists(st.one_of(lines, st.text(st.characters(codec="utf-8"), max_size=9)), max_size=80),
+    st.lists(lines, max_size=80),
+    st.lists(st.sampled_from(["One. Two.", "Three is here!", ""]), max_size=80),
+).flatmap(lambda parts: st.sampled_from(["\n", "\r\n", "\r"]).map(lambda end: end.join(parts)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts)
+def test_any_text_is_refused_or_read_word_by_word_and_parted_where_it_may_be(file, text):
+    file.write_bytes(text.encode())
+    blocks, allowed = form_and_boundaries(text)
+    if blocks <= 1 or "\0" in text:
+        with pytest.raises(InputError) as caught:
+            read(file)
+        assert len(str(caught.value).splitlines()) == 1
+        return
+    documents = read(file)
+    every = [sentence for document in documents for sentence in document]
+    assert " ".join(every).split(" ") == text.removeprefix("\ufeff").split()
+    assert all(documents)
+    words = 0
+    for document in documents:
+        words += sum(len(sentence.split()) for sentence in document)
+        assert words in allowed
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [" ", ""], ids=["with spaces", "without"])
+def test_a_line_of_megabytes_is_read_in_parts_and_loses_nothing(tmp_path, space):
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    texts = [space.join(f"{kind}{i:07}" for i in range(400_000)) for kind in "xy"]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    documents = read(*paths)
+    every = [sentence for document in documents for sentence in document]
+    assert max(map(len, every)) <= 3 * corpus.SAMPLE
+    assert space.join(every) == space.join(texts)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([" ", "  ", "\t", "a", "bcd. ", "Ef.", "\n", " \n ", "ghijklmn"])), st.integers(1, 9)
+)
+@example(["a", "bcd. ", "\n", "a"], 5)
+@example([" ", "ghijklmn", "\n", "a"], 4)
+def test_the_parts_of_a_long_line_are_no_blank_lines(file, pieces, sample):
+    text = "".join(pieces)
+    while "\n\n" in "".join(character for character in text if character not in " \t"):
+        text = text.replace("\n", "", 1)
+    assume(text.strip())
+    file.write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "SAMPLE", sample)
+        with pytest.raises(InputError, match="is one document, as none of its lines is blank"):
+            list(find_corpus([file]).sentences())
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts, st.integers(1, 20))
+def test_nothing_is_lost_wherever_the_parts_end_in_which_a_file_is_read(file, text, sample):
+    file.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "SAMPLE", sample)
+        try:
+            documents = read(file)
+        except InputError:
+            return
+    every = [sentence for document in documents for sentence in document]
+    assert "".join("".join(every).split()) == "".join(text.removeprefix("\ufeff").split())
+
+
+@pytest.mark.parametrize("form", [" ".join, "\n".join])
+def test_reading_takes_no_more_memory_for_a_longer_text(file, monkeypatch, form):
+    monkeypatch.setattr(corpus, "SAMPLE", 1 << 12)
+    monkeypatch.setattr(corpus, "_CHUNK", 1 << 12)
+    every = sentences(1_000)
+    text = "\n\n".join(form(every[i : i + 10]) for i in range(0, len(every), 10)) + "\n\n"
+    peaks = []
+    for times in (10, 100):  # 60 KB, 600 KB
+        file.write_text(text * times)
+        tracemalloc.start()
+        assert sum(sentence != "" for sentence in find_corpus([file]).sentences()) == 100 * times
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0] < 300_000
 
 
 # --- documentation -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from numbert.bench import peers
 from numbert.bench.cold_start import cold_start_race
 from numbert.bench.kernels import KernelTiming, kernels_table, time_kernels
+from numbert.bench.memory import Memory, measure_memory
 from numbert.bench.profile import Profile, profile
 from numbert.bench.race import Absent, Race, hold
 from numbert.bench.workloads import (
@@ -30,12 +31,14 @@ from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.blocks import cpu_count
 
-PARTS = ("forward", "train", "kernels", "profile")
+PARTS = ("forward", "train", "kernels", "profile", "memory")
+LENGTH = 128
+MEMORY_LENGTH = 512  # the longest, where memory is scarce
 
 
 @dataclass
 class BenchResult:
-    """What `bench` measured: races, kernels and profiles, as many of each as were asked for."""
+    """What `bench` measured: races, kernels, profiles and memory, as many of each as were asked for."""
 
     threads: int
     rounds: int
@@ -43,6 +46,7 @@ class BenchResult:
     races: list[Race] = field(default_factory=list)
     kernels: list[KernelTiming] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
+    memory: Memory | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -52,6 +56,7 @@ class BenchResult:
             "races": [race.to_dict() for race in self.races],
             "kernels": [kernel.to_dict() for kernel in self.kernels],
             "profiles": [one.to_dict() for one in self.profiles],
+            "memory": None if self.memory is None else self.memory.to_dict(),
         }
 
 
@@ -65,6 +70,7 @@ def format_result(result: BenchResult) -> str:
     parts += [race.table() for race in result.races]
     parts += [kernels_table(result.kernels)] if result.kernels else []
     parts += [one.table() for one in result.profiles]
+    parts += [] if result.memory is None else [result.memory.table()]
     return "\n\n".join(parts)
 
 
@@ -73,7 +79,7 @@ def bench(
     *,
     config: BertConfig | None = None,
     batch: int = 8,
-    length: int = 128,
+    length: int | None = None,
     padded: bool = False,
     cold_start: tuple[str | Path, str] | None = None,
     rounds: int = 7,
@@ -84,12 +90,14 @@ def bench(
 
     Args:
         parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares numbert's own kernels
-            with their plain forms, "profile" tells where numbert's time goes in forward and in train.
+            with their plain forms, "profile" tells where numbert's time goes in forward and in train, "memory"
+            what a training step takes without and with gradient checkpointing.
         config: the model's sizes; default those of bert-base-cased.
-        batch, length: b and l.
+        batch: b.
+        length: l; default 128, and for "memory" 512.
         padded: sequences of unequal lengths, from l/8 to l.
         cold_start: a model folder and a text, for a race of fresh processes that embed it.
-        rounds: how often each is measured, after a first time that does not count.
+        rounds: how often each is measured, after a first time that does not count; for "memory" it is once.
         seed: of the weights and the batch.
         progress: tell on stderr how far it is.
 
@@ -103,12 +111,14 @@ def bench(
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; it must be at least 1")
     config = BertConfig(vocab_size=28996) if config is None else config
+    memory_length = MEMORY_LENGTH if length is None else length
+    length = LENGTH if length is None else length
     data = make_batch(config, batch, length, padded, seed)
     result = BenchResult(cpu_count(), rounds, _versions())
     if cold_start is not None:
         result.races.append(cold_start_race(*cold_start, rounds, progress))
     for part in dict.fromkeys(parts):
-        if progress:
+        if progress and part != "memory":
             print(f"{part}: making models and comparing answers", file=sys.stderr)
         if part == "forward":
             result.races.append(forward_race(config, data, rounds, seed, progress))
@@ -116,6 +126,8 @@ def bench(
             result.races.append(train_race(config, data, rounds, seed, progress))
         elif part == "kernels":
             result.kernels = time_kernels(config, batch, length, rounds, seed, progress)
+        elif part == "memory":
+            result.memory = memory(config, batch, memory_length, padded, seed, progress)
         else:
             result.profiles = profiles(config, data, rounds, seed, progress)
     return result
@@ -169,15 +181,23 @@ def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int, progress:
     return [forward, profile("train", about, gflop, run, rounds, progress)]
 
 
+def memory(config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool) -> Memory:
+    """The memory of a training step without AdamW, without and with gradient checkpointing."""
+    data = make_batch(config, batch, length, padded, seed)
+    about = f"forward and backward of BertForPreTraining, {_training(config, data)}"
+    return measure_memory(about, config, batch, length, padded, seed, progress)
+
+
 def _forward_about(config: BertConfig, batch: Batch) -> str:
     return f"BertModel, {_sizes(config)}, {batch}, float32, no gradients"
 
 
 def _train_about(config: BertConfig, batch: Batch) -> str:
-    return (
-        f"a step of BertForPreTraining with AdamW, {_sizes(config)}, {batch}, {batch.masked} masked, "
-        f"dropout {config.hidden_dropout_prob}, float32"
-    )
+    return f"a step of BertForPreTraining with AdamW, {_training(config, batch)}"
+
+
+def _training(config: BertConfig, batch: Batch) -> str:
+    return f"{_sizes(config)}, {batch}, {batch.masked} masked, dropout {config.hidden_dropout_prob}, float32"
 
 
 def _sizes(config: BertConfig) -> str:

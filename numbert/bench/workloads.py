@@ -122,6 +122,18 @@ def numbert_forward(model: BertModel, batch: Batch) -> Contestant:
     return Contestant("numbert", answer, run)
 
 
+def forward_and_backward(model: BertForPreTraining, batch: Batch) -> Array:
+    """The loss; its gradient is added to every Parameter.grad."""
+    outputs = model(
+        **batch.inputs,
+        labels=batch.labels,
+        next_sentence_label=batch.next_sentence_label,
+        return_logits=False,
+    )
+    model.backward()
+    return outputs.loss
+
+
 def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
     """A step as numbert's trainer takes it: only the masked positions are decoded."""
     from numbert.pretrain.optimizer import AdamW
@@ -129,19 +141,9 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
     optimizer = AdamW(model.parameters(), **ADAMW)
     model.train()
 
-    def forward_and_backward() -> Array:
-        outputs = model(
-            **batch.inputs,
-            labels=batch.labels,
-            next_sentence_label=batch.next_sentence_label,
-            return_logits=False,
-        )
-        model.backward()
-        return outputs.loss
-
     def answer() -> dict[str, Array]:
         model.eval()
-        answer = {"loss": forward_and_backward()}
+        answer = {"loss": forward_and_backward(model, batch)}
         model.train()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None
@@ -150,7 +152,7 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
         return answer
 
     def run() -> None:
-        forward_and_backward()
+        forward_and_backward(model, batch)
         optimizer.step()
         model.zero_grad()
 

@@ -55,6 +55,23 @@ class BertPreTrainedModel(Module):
     def dtype(self) -> np.dtype[Any]:
         return next(parameter for _, parameter in self.named_parameters()).dtype
 
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on, while training, forward remembers each layer's input alone and backward runs it once more.
+
+        The gradients stay the same, bit for bit. `config.gradient_checkpointing` says how a model starts; this
+        leaves it as it is. See docs/derivations.md#checkpointing.
+        """
+        self._checkpoint_gradients(True)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """From now on forward remembers all that backward needs. A forward before it can still be undone."""
+        self._checkpoint_gradients(False)
+
+    def _checkpoint_gradients(self, value: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, BertEncoder):
+                module.gradient_checkpointing = value
+
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:
         """Reads config.json and model.safetensors (or its shards) from a folder; ready to use, in eval().
@@ -76,15 +93,19 @@ class BertPreTrainedModel(Module):
         load_into(model, checkpoint)
         return model.eval()
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, dtype: DTypeLike | None = None) -> None:
         """Writes config.json and model.safetensors, as the newest transformers reads them.
 
         Each file is written whole or not at all, in place of one of that name.
 
+        Args:
+            dtype: float16, float32 or float64 for the file; default the model's.
+
         Raises:
-            InputError: the model is complex, or the folder cannot be made.
+            InputError: the model is complex, the dtype is another, a weight is beyond its range, or the folder
+                cannot be made.
         """
-        save_model(self, folder)
+        save_model(self, folder, dtype)
 
 
 class BertModel(BertPreTrainedModel):

@@ -94,13 +94,14 @@ class BertForPreTraining(BertPreTrainedModel):
         )
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
-    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
+    def backward(self, d_loss: float | tuple[float, float] = 1.0) -> dict[str, Array]:
         """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
 
         Derivation: docs/derivations.md#the-whole-loss.
 
         Args:
-            d_loss: what to multiply it by, such as 1 / steps when gradients are accumulated.
+            d_loss: what to multiply it by; or two numbers, one for the mean over masked words and one for the mean
+                over pairs: when a batch is computed in parts, a part's share of its words and of its pairs.
 
         Raises:
             RuntimeError: the latest forward had no labels, or there was none.
@@ -109,13 +110,14 @@ class BertForPreTraining(BertPreTrainedModel):
         if saved.labels is None and saved.next_sentence_label is None:
             raise no_loss(self)
         # loss = masked_lm_loss + next_sentence_loss
+        d_mlm_loss, d_nsp_loss = d_loss if isinstance(d_loss, tuple) else (d_loss, d_loss)
         d_sequence_output = d_pooled_output = None
         if saved.labels is not None:
             d_sequence_output = masked_lm_loss_backward(
-                self.cls.predictions, d_loss, saved.mlm_probs, saved.labels
+                self.cls.predictions, d_mlm_loss, saved.mlm_probs, saved.labels
             )
         if saved.next_sentence_label is not None:
-            d_score = cross_entropy_backward(d_loss, saved.nsp_probs, saved.next_sentence_label)
+            d_score = cross_entropy_backward(d_nsp_loss, saved.nsp_probs, saved.next_sentence_label)
             d_pooled_output = self.cls.seq_relationship.backward(d_score)
         self.cls.forget()
         return self.bert.backward(d_sequence_output, d_pooled_output)

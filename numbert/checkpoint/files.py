@@ -31,14 +31,14 @@ def replacing(folder: str | Path) -> Iterator[Path]:
         yield Path(temporary)
         files = sorted(Path(temporary).iterdir())
         for file in files:
-            _to_disk(file)
+            to_disk(file)
         for file in files:
             os.replace(file, folder / file.name)
     if os.name == "posix":  # elsewhere a folder cannot be opened
-        _to_disk(folder)
+        to_disk(folder)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Waits until what was written to a file, or the names in a folder, would survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

@@ -58,7 +58,7 @@ class Checkpoint:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             why = "is not a folder" if self.folder.exists() else "does not exist"
-            raise InputError(f"{self.folder} {why}; numbert reads a model from a folder and downloads nothing")
+            raise InputError(f"{self.folder} {why}; a model is a folder, and `numbert download NAME` makes one")
         if (self.folder / WEIGHTS).exists():
             self.tensors = _map_file(self.folder / WEIGHTS)
         elif (self.folder / INDEX).exists():

@@ -33,6 +33,11 @@ def no_grad() -> Iterator[None]:
         _remembering.reset(token)
 
 
+def remembering() -> bool:
+    """Whether forward remembers: False within `no_grad()`."""
+    return _remembering.get()
+
+
 @contextlib.contextmanager
 def uninitialized() -> Iterator[None]:
     """Within it, new parameters are reserved but not filled: for a model whose weights come from a file."""

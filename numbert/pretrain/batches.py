@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from numbert.errors import InputError
 from numbert.nn.functional import IGNORE
 from numbert.nn.module import Array
-from numbert.pretrain.pairs import Documents, make_pairs
+from numbert.pretrain.documents import Documents
+from numbert.pretrain.settings import MASKED
 from numbert.pretrain.vocabulary import CLS, FIRST_WORD, MASK, PAD, SEP
 
-MASKED = 0.15  # of the words are predicted; of these
+# Of the words to be predicted; the rest stay as they are.
 REPLACED_BY_MASK = 0.8
-REPLACED_BY_RANDOM_WORD = 0.1  # and the rest stay as they are
+REPLACED_BY_RANDOM_WORD = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,24 @@ class Batch:
     labels: Array
     next_sentence_label: Array
 
+    @property
+    def words(self) -> int:
+        """To be predicted."""
+        return int((self.labels != IGNORE).sum())
+
+    @property
+    def pairs(self) -> int:
+        return len(self.next_sentence_label)
+
+    @property
+    def tokens(self) -> int:
+        """Without [PAD]."""
+        return int(self.attention_mask.sum())
+
+    def part(self, index: int, count: int) -> Self:
+        """The pairs number index, index + count, index + 2 count, ..."""
+        return type(self)(**{name: array[index::count] for name, array in vars(self).items()})
+
 
 def assemble(ids: Array, pairs: Array) -> tuple[Array, Array, Array]:
     """-> input_ids, token_type_ids, attention_mask [b,l] of pairs [b,5], with l that of the longest pair."""
@@ -55,7 +73,11 @@ def assemble(ids: Array, pairs: Array) -> tuple[Array, Array, Array]:
 
 
 def mask_words(
-    input_ids: Array, vocab_size: int, max_predictions: int, rng: np.random.Generator
+    input_ids: Array,
+    vocab_size: int,
+    max_predictions: int,
+    rng: np.random.Generator,
+    goes_on: Array | None = None,
 ) -> tuple[Array, Array]:
     """Chooses the words to predict -> input_ids with them masked, and labels; [b,l] each.
 
@@ -66,15 +88,21 @@ def mask_words(
 
     Args:
         input_ids: integers [b,l]. Ids below 5 are the special tokens and never chosen, nor drawn.
+        goes_on: bool [v], which pieces go on a word (##ing), to choose all pieces of a word or none: whole words
+            are drawn, and those that would make it too many tokens are passed over. A row whose words are all
+            too long has one piece masked.
     """
     ordinary = input_ids >= FIRST_WORD
     count = ordinary.sum(axis=1)
     wanted = np.floor(MASKED * count + rng.random(len(count)))
     wanted = np.minimum(np.maximum(wanted, 1), max_predictions)
-    # The words with the `wanted` lowest of random numbers: rank [b,l] is each one's place in its row's order.
     lottery = np.where(ordinary, rng.random(input_ids.shape), 2.0)
-    rank = lottery.argsort(axis=1).argsort(axis=1)
-    chosen = ordinary & (rank < wanted[:, None])
+    if goes_on is None:
+        # The words with the `wanted` lowest of random numbers: rank [b,l] is each one's place in its row's order.
+        rank = lottery.argsort(axis=1).argsort(axis=1)
+        chosen = ordinary & (rank < wanted[:, None])
+    else:
+        chosen = _whole_words(ordinary, goes_on[input_ids], lottery, wanted)
 
     labels = np.where(chosen, input_ids, IGNORE)
     fate = rng.random(input_ids.shape)
@@ -84,25 +112,38 @@ def mask_words(
     return masked, labels
 
 
-def one_pass(
+def _whole_words(ordinary: Array, goes_on: Array, lottery: Array, wanted: Array) -> Array:
+    """Of each row [l], words in the order of their first pieces' lottery, as many as fit in `wanted` tokens."""
+    begins = ordinary.copy()  # a piece after a special token begins a word, although its head was cut off
+    begins[:, 1:] &= ~(goes_on[:, 1:] & ordinary[:, :-1])
+    chosen = np.zeros_like(ordinary)
+    for row in range(len(ordinary)):
+        starts = np.flatnonzero(begins[row])
+        room = int(wanted[row])
+        for start in starts[lottery[row, starts].argsort()].tolist():
+            stop = start + 1
+            while stop < ordinary.shape[1] and ordinary[row, stop] and not begins[row, stop]:
+                stop += 1
+            if stop - start <= room:
+                chosen[row, start:stop] = True
+                room -= stop - start
+            if not room:
+                break
+        if room == wanted[row]:
+            first = lottery[row].argmin()
+            chosen[row, first] = ordinary[row, first]  # a row may have [UNK] only
+    return chosen
+
+
+def make_batch(
     documents: Documents,
-    *,
+    pairs: Array,
     vocab_size: int,
-    max_length: int,
-    batch_size: int,
     max_predictions: int,
     rng: np.random.Generator,
-) -> Iterator[Batch]:
-    """All documents once, in new pairs, in random order, with new masks; the last batch may be smaller.
-
-    Raises:
-        InputError: there is no pair, because no document has two sentences.
-    """
-    pairs = make_pairs(documents, max_length, rng)
-    if not len(pairs):
-        raise InputError("there is no pair of sentences to learn from: no document has two")
-    for start in range(0, len(pairs), batch_size):
-        chosen = pairs[start : start + batch_size]
-        input_ids, token_type_ids, attention_mask = assemble(documents.ids, chosen)
-        input_ids, labels = mask_words(input_ids, vocab_size, max_predictions, rng)
-        yield Batch(input_ids, token_type_ids, attention_mask, labels, next_sentence_label=chosen[:, 4])
+    goes_on: Array | None = None,
+) -> Batch:
+    """Pairs [b,5] as a batch with new masks; the arguments are as in `mask_words`."""
+    input_ids, token_type_ids, attention_mask = assemble(documents.ids, pairs)
+    input_ids, labels = mask_words(input_ids, vocab_size, max_predictions, rng, goes_on)
+    return Batch(input_ids, token_type_ids, attention_mask, labels, next_sentence_label=pairs[:, 4])

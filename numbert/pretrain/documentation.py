@@ -14,23 +14,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from numbert.pretrain.sentences import split_sentences
 
 PACKAGES = ("numpy", "scipy", "matplotlib", "mpl_toolkits")  # which numbert needs, so every installation has them
 _SKIPPED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3"}
 
 
-def documentation(roots: Sequence[Path] | None = None) -> list[list[str]]:
+def documentation(roots: Sequence[Path] | None = None, progress: bool = False) -> list[list[str]]:
     """-> the documents found on this machine, each a list of sentences, in a fixed order.
 
     A paragraph that was there before is left out: many classes inherit or repeat each other's text.
 
     Args:
         roots: folders to search in place of those of the standard library and of `PACKAGES`.
+        progress: whether to show a bar on stderr.
     """
     seen: set[str] = set()
     documents = []
-    for docstrings in _docstrings(default_roots() if roots is None else roots):
+    for docstrings in _docstrings(default_roots() if roots is None else roots, progress):
         document: list[str] = []
         for docstring in docstrings:
             for sentences in prose(docstring):
@@ -53,12 +56,22 @@ def default_roots() -> list[Path]:
     return [Path(sysconfig.get_path("stdlib")), *packages]
 
 
-def _docstrings(roots: Sequence[Path]) -> Iterator[list[str]]:
+def all_roots() -> list[Path]:
+    """The folders of the standard library and of every package installed for this Python."""
+    places = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    return [Path(sysconfig.get_path("stdlib")), *map(Path, places)]
+
+
+def _docstrings(roots: Sequence[Path], progress: bool) -> Iterator[list[str]]:
     """The docstrings of each document, by root and then by path."""
-    for root in roots:
-        for path in sorted(root.rglob("*.py")):
-            if _SKIPPED.isdisjoint(path.relative_to(root).parts[:-1]):
-                yield from _docstrings_of_file(path)
+    paths = [
+        path
+        for root in roots
+        for path in sorted(root.rglob("*.py"))
+        if _SKIPPED.isdisjoint(path.relative_to(root).parts[:-1])
+    ]
+    for path in tqdm(paths, "Reading", unit=" files", leave=False, delay=1.0, disable=not progress):
+        yield from _docstrings_of_file(path)
 
 
 def _docstrings_of_file(path: Path) -> Iterator[list[str]]:

@@ -1,9 +1,9 @@
-"""What a model has learned: its losses, what word frequencies alone would give, and words filled in."""
+"""What a model has learned: its losses and accuracies, and words filled in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from numbert.bert.pretraining import BertForPreTraining
 from numbert.nn.functional import IGNORE, softmax
-from numbert.nn.module import Array, no_grad
+from numbert.nn.module import no_grad
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.vocabulary import MASK
 
@@ -24,10 +24,21 @@ class Scores:
     nsp_loss: float
     mlm_accuracy: float
     nsp_accuracy: float
+    mlm_top5_accuracy: float | None = None  # in evaluation only
 
     @property
     def loss(self) -> float:
         return self.mlm_loss + self.nsp_loss
+
+    @property
+    def perplexity(self) -> float:
+        """Of the masked words: exp(mlm_loss)."""
+        return math.exp(min(self.mlm_loss, 700.0))
+
+    def to_dict(self) -> dict[str, float]:
+        """For the metrics."""
+        values = {"loss": self.loss, **vars(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -45,49 +56,54 @@ class Fill:
     guesses: list[tuple[str, float]]
 
 
-def latest_scores(model: BertForPreTraining, loss: float) -> Scores:
+def latest_scores(model: BertForPreTraining, loss: float, top5: bool = False) -> Scores:
     """The scores of the latest batch: after forward with `return_logits=False` and before backward."""
     saved = model.saved
     if saved is None:
         raise RuntimeError("latest_scores needs a forward outside no_grad() that no backward has used up")
     words = saved.labels[saved.labels != IGNORE]  # [m], in the order of mlm_probs [m,v]
     nsp_of_label = saved.nsp_probs[np.arange(len(saved.nsp_probs)), saved.next_sentence_label]  # [b]
-    nsp_loss = float(-np.log(nsp_of_label).mean())
+    with np.errstate(divide="ignore"):  # where the loss is infinite, so is this
+        nsp_loss = float(-np.log(nsp_of_label).mean())
+    among_five = None
+    if top5:
+        of_word = saved.mlm_probs[np.arange(len(words)), words]  # [m]
+        among_five = float(((saved.mlm_probs > of_word[:, None]).sum(axis=-1) < 5).mean())
     return Scores(
         mlm_loss=loss - nsp_loss,
         nsp_loss=nsp_loss,
         mlm_accuracy=float((saved.mlm_probs.argmax(axis=-1) == words).mean()),
         nsp_accuracy=float((saved.nsp_probs.argmax(axis=-1) == saved.next_sentence_label).mean()),
+        mlm_top5_accuracy=among_five,
     )
 
 
-def evaluate(model: BertForPreTraining, batches: Sequence[Batch]) -> Scores:
-    """The scores over several batches, without dropout; leaves the model in eval()."""
+def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
+    """The scores over several batches, without dropout; train() or eval() is afterwards as it was."""
+    training = model.training
     model.eval()
-    scores, words, pairs = [], [], []
+    scores = []
     for batch in batches:
         loss = model(**vars(batch), return_logits=False).loss
-        scores.append(latest_scores(model, float(loss)))
+        scores.append((latest_scores(model, float(loss), top5=True), batch))
         model.forget()
-        words.append(int((batch.labels != IGNORE).sum()))
-        pairs.append(len(batch.next_sentence_label))
+    model.train(training)
+    return mean_scores(scores)
+
+
+def mean_scores(scores: Sequence[tuple[Scores, Batch]]) -> Scores:
+    """The scores of several batches as those of one: each counts as much as it has words, or pairs."""
+    words = [batch.words for _, batch in scores]
+    words = words if any(words) else [1] * len(words)
+    pairs = [batch.pairs for _, batch in scores]
+    top5 = [score.mlm_top5_accuracy for score, _ in scores if score.mlm_top5_accuracy is not None]
     return Scores(
-        mlm_loss=_mean([score.mlm_loss for score in scores], words),
-        nsp_loss=_mean([score.nsp_loss for score in scores], pairs),
-        mlm_accuracy=_mean([score.mlm_accuracy for score in scores], words),
-        nsp_accuracy=_mean([score.nsp_accuracy for score in scores], pairs),
+        mlm_loss=float(np.average([score.mlm_loss for score, _ in scores], weights=words)),
+        nsp_loss=float(np.average([score.nsp_loss for score, _ in scores], weights=pairs)),
+        mlm_accuracy=float(np.average([score.mlm_accuracy for score, _ in scores], weights=words)),
+        nsp_accuracy=float(np.average([score.nsp_accuracy for score, _ in scores], weights=pairs)),
+        mlm_top5_accuracy=float(np.average(top5, weights=words)) if top5 else None,
     )
-
-
-def frequency_loss(train_ids: Array, vocab_size: int, batches: Sequence[Batch]) -> float:
-    """What always guessing from word frequencies gives on these batches: cross-entropy + ln 2 for NSP.
-
-    The frequencies are those of the training text, each word counted once more than it comes there, so that none
-    is impossible. A model below this has learned something of context.
-    """
-    counts = np.bincount(train_ids, minlength=vocab_size) + 1.0
-    words = np.concatenate([batch.labels[batch.labels != IGNORE] for batch in batches])
-    return math.log(counts.sum()) - float(np.log(counts[words]).mean()) + math.log(2)
 
 
 def fill_masks(
@@ -100,6 +116,7 @@ def fill_masks(
 ) -> list[Fill]:
     """Masks one word, that is one token, in each of `count` sentences drawn at random, and has it guessed."""
     fills: list[Fill] = []
+    model.eval()
     for index in rng.permutation(len(sentences)):
         if len(fills) == count:
             break
@@ -116,7 +133,7 @@ def fill_masks(
         input_ids = np.array([encoding.ids])
         input_ids[0, place] = MASK
         with no_grad():
-            probs = softmax(model.eval()(input_ids).prediction_logits[0, place])  # [v]
+            probs = softmax(model(input_ids).prediction_logits[0, place])  # [v]
         best = np.argsort(-probs, kind="stable")[:top]
         start, stop = encoding.offsets[place]
         fills.append(
@@ -127,7 +144,3 @@ def fill_masks(
             )
         )
     return fills
-
-
-def _mean(values: list[float], weights: list[int]) -> float:
-    return float(np.average(values, weights=weights))

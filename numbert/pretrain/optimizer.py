@@ -39,6 +39,14 @@ class AdamW:
         p -= lr m' / (sqrt(v') + eps)   with m' = m / (1 - beta1^t), v' = v / (1 - beta2^t)
 
     m and v start at 0, so that early on they are means over too few gradients; the primed ones make up for it.
+    With bias_correction=False m' is m and v' is v, as in the original BERT (AdamWeightDecayOptimizer in
+    google-research/bert). That one takes both steps at once from the old p, with eps = 1e-6:
+
+        p -= lr (m / (sqrt(v) + eps) + weight_decay p)
+
+    It is the same update, up to rounding: here, too, the decay takes lr weight_decay p off the old p, and m and v
+    do not depend on p. Where gradients stay alike, a step without correction is (1 - beta1^t) / sqrt(1 - beta2^t)
+    times as long: 3.2 times at t = 1, 6.6 at 12, 1.3 at 1000. A warm-up makes up for it.
 
     Args:
         parameters: Parameters; or groups, dicts of "params" and any of the options below for these alone. One
@@ -47,6 +55,7 @@ class AdamW:
         betas: what the means keep of themselves in each step.
         eps: keeps the division finite.
         weight_decay: how strongly parameters are drawn to 0.
+        bias_correction: whether the means are corrected for their start at 0.
 
     Attributes:
         groups: the groups with all their options.
@@ -63,8 +72,15 @@ class AdamW:
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        bias_correction: bool = True,
     ) -> None:
-        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        options = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "bias_correction": bias_correction,
+        }
         given: list[Any] = list(parameters)
         groups = given if given and isinstance(given[0], dict) else [{"params": given}]
         self.groups = [_checked_group(group, options) for group in groups]
@@ -97,6 +113,7 @@ class AdamW:
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
+        bias_correction: bool,
         **_: Any,
     ) -> None:
         if gradient.shape != parameter.shape:
@@ -112,8 +129,8 @@ class AdamW:
         beta1, beta2 = betas
         # lr m' / (sqrt(v') + eps) with the two corrections taken out of the arrays:
         # lr (correction2 / correction1) m / (sqrt(v) + eps correction2)
-        correction1 = 1 - beta1**moments.step
-        correction2 = math.sqrt(1 - beta2**moments.step)
+        correction1 = 1 - beta1**moments.step if bias_correction else 1.0
+        correction2 = math.sqrt(1 - beta2**moments.step) if bias_correction else 1.0
         rate, floor = lr * correction2 / correction1, eps * correction2
 
         def kernel(p: Array, g: Array, m: Array, v: Array) -> None:

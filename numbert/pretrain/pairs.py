@@ -1,62 +1,115 @@
-"""Documents as token ids, and the pairs of segments that next-sentence prediction is asked about."""
+"""The pairs of segments that next-sentence prediction is asked about: an endless stream that can be resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-from tokenizers import Tokenizer
 
+from numbert.errors import InputError
 from numbert.nn.module import Array
+from numbert.pretrain.documents import Documents
+from numbert.pretrain.settings import Purpose, generator
 
 IS_NEXT, NOT_NEXT = 0, 1
 # One in ten examples is made shorter than it could be, so that the model sees short inputs too.
 SHORT_PROBABILITY = 0.1
+# Documents come in random order, and so many tokens' worth of them are made into pairs at a time, which are then
+# shuffled: text of any size takes no more memory, and no step waits long for its pairs.
+TOKENS_AT_A_TIME = 1 << 20
 
 
-@dataclass(frozen=True)
-class Documents:
-    """All text as one row of ids: sentence i is ids[sentences[i]:sentences[i + 1]], and document j has the
-    sentences documents[j] to documents[j + 1] - 1.
+@dataclass
+class Position:
+    """Where a `PairStream` is: so many epochs are over, so many parts of this one, so many pairs of this part."""
 
-    Attributes:
-        ids: int32 [tokens], without special tokens.
-        sentences: int64 [number of sentences + 1], where each begins in ids, and the end.
-        documents: int64 [number of documents + 1], the first sentence of each, and the end.
+    epoch: int = 0
+    part: int = 0
+    pair: int = 0
+
+
+class PairStream:
+    """Pairs without end. Each epoch goes through all documents, in new order and with new pairs.
+
+    What comes depends on seed and position alone.
+
+    Args:
+        documents: at least two, so that there is another one.
+        max_length: of a pair with its [CLS] and two [SEP].
+        key: the seed and purpose of the random numbers.
+        position: where to go on.
+
+    Raises:
+        InputError: there is no pair, because no document has two sentences or there is no other document.
     """
 
-    ids: Array
-    sentences: Array
-    documents: Array
+    def __init__(
+        self, documents: Documents, max_length: int, key: tuple[int, Purpose], position: Position | None = None
+    ) -> None:
+        if not np.diff(documents.documents).max(initial=0) > 1:
+            raise InputError("there is no pair of sentences to learn from: no document has two")
+        if len(documents) < 2:
+            raise InputError("there is 1 document with text; next-sentence prediction needs another one")
+        self.documents, self.max_length, self.key = documents, max_length, key
+        self.position = position or Position()
+        self._parts: list[Array] | None = None  # the documents of each part of this epoch
+        self._pairs: Array | None = None  # of this part
 
-    def __len__(self) -> int:
-        return len(self.documents) - 1
+    def take(self, count: int) -> Array:
+        """The next pairs: int64 [count,5], as `make_pairs` gives them."""
+        taken: list[Array] = []
+        while (missing := count - sum(map(len, taken))) > 0:
+            if self._pairs is None:
+                self._pairs = self._make_part()
+            position = self.position
+            more = self._pairs[position.pair : position.pair + missing]
+            taken.append(more)
+            position.pair += len(more)
+            if position.pair == len(self._pairs):
+                self._next_part()
+        return np.concatenate(taken)
+
+    def one_epoch(self, at_most: int = sys.maxsize) -> Array:
+        """The pairs of the first epoch, or so many of them, [pairs,5]."""
+        made: list[Array] = []
+        for index, part in enumerate(self._cut(0)):
+            if sum(map(len, made)) < at_most:
+                made.append(self._make(0, index, part))
+        return np.concatenate(made)[:at_most]
+
+    def _make_part(self) -> Array:
+        if self._parts is None:
+            self._parts = self._cut(self.position.epoch)
+        return self._make(self.position.epoch, self.position.part, self._parts[self.position.part])
+
+    def _make(self, epoch: int, index: int, part: Array) -> Array:
+        rng = generator(*self.key, epoch, 1 + index)
+        return make_pairs(self.documents, self.max_length, rng, part.tolist())
+
+    def _cut(self, epoch: int) -> list[Array]:
+        order = generator(*self.key, epoch).permutation(len(self.documents))
+        ends = np.diff(self.documents.starts())[order].cumsum()
+        return np.split(order, np.flatnonzero(np.diff(ends // TOKENS_AT_A_TIME)) + 1)
+
+    def _next_part(self) -> None:
+        assert self._parts is not None
+        position, self._pairs = self.position, None
+        position.part, position.pair = position.part + 1, 0
+        if position.part == len(self._parts):
+            position.epoch, position.part, self._parts = position.epoch + 1, 0, None
 
 
-def tokenize(tokenizer: Tokenizer, documents: Sequence[Sequence[str]]) -> Documents:
-    """Documents of sentences as ids. Sentences that come to no token are left out, then empty documents."""
-    tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not the token here
-    encodings = tokenizer.encode_batch(list(chain.from_iterable(documents)), add_special_tokens=False)
-    tokenizer.encode_special_tokens = False
-    lengths = np.array([len(encoding) for encoding in encodings], np.int64)
-    owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])[lengths > 0]
-    counts = np.bincount(owner, minlength=len(documents))
-    return Documents(
-        ids=np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32),
-        sentences=_starts(lengths[lengths > 0]),
-        documents=_starts(counts[counts > 0]),
-    )
+def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator, chosen: Iterable[int]) -> Array:
+    """The chosen documents, from the first sentence to the last, as pairs of segments, A and B, in random order.
 
-
-def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator) -> Array:
-    """One pass over all documents as pairs of segments, A and B, in random order.
-
-    As in Google's create_pretraining_data: sentences are gathered until they fill the length; a random number of
-    them, at least one, is A. With probability 1/2 B is the rest; else B is as long a run of sentences of another
-    document, from a random sentence on, and the rest is gathered anew. What is then too long loses tokens, the
-    longer segment first, each from its front or its back with equal probability.
+    As in Google's create_pretraining_data: sentences are gathered until they fill the length, or with
+    probability 0.1 a shorter one; a random number of them, at least one, is A. With probability 1/2 B is the
+    rest; else B is as long a run of sentences of another document, from a random sentence on, and the rest is
+    gathered anew. What is then too long loses tokens, the longer segment first, each from its front or its back
+    with equal probability.
 
     Unlike there, at least two sentences are gathered, and a last one that stays alone is left out of this pass:
     so exactly one half of the pairs are next sentences, on average.
@@ -64,14 +117,15 @@ def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator) 
     Args:
         documents: at least two, so that there is another one.
         max_length: of a pair with its [CLS] and two [SEP].
+        chosen: their numbers.
 
     Returns:
-        int64 [pairs, 5]: where A starts and stops in `documents.ids`, where B starts and stops, and the
+        int64 [pairs,5]: where A starts and stops in `documents.ids`, where B starts and stops, and the
         next_sentence_label, 0 is next, 1 is not.
     """
     most = max_length - 3
-    pairs = []
-    for document in rng.permutation(len(documents)).tolist():
+    pairs = array("q")  # a tenth of the memory of a list of tuples
+    for document in chosen:
         sentence, stop = documents.documents[document : document + 2].tolist()
         while stop - sentence >= 2:
             target = most if rng.random() >= SHORT_PROBABILITY else int(rng.integers(2, most + 1))
@@ -83,7 +137,7 @@ def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator) 
             else:
                 wanted = max(1, target - (a[1] - a[0]))
                 b, label, sentence = _from_another(documents, document, wanted, rng), NOT_NEXT, middle
-            pairs.append((*_truncated(a, b, most, rng), label))
+            pairs.extend((*_truncated(a, b, most, rng), label))
     return rng.permutation(np.array(pairs, np.int64).reshape(-1, 5))
 
 
@@ -118,7 +172,3 @@ def _truncated(
         a = (a[0] + front_a, a[0] + front_a + kept_a)
         b = (b[0] + front_b, b[0] + front_b + kept_b)
     return (*a, *b)
-
-
-def _starts(lengths: Array) -> Array:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -20,16 +22,12 @@ class Progress:
     """Messages and the state of training, or nothing at all where `shown` is False.
 
     Attributes:
-        done: the steps so far.
-        tokens: how many were trained on so far.
-        first_loss: that of the first step.
-        seconds: the time from start to stop.
+        done: the steps so far, with those before a resumed run was interrupted.
     """
 
     def __init__(self, shown: bool) -> None:
         self.shown = shown
-        self.done = self.tokens = 0
-        self.first_loss = self.seconds = 0.0
+        self.done = self._begun = self._tokens = 0
         self._latest: deque[Scores] = deque(maxlen=AVERAGED)
         self._bar: tqdm[Any] | None = None
 
@@ -37,19 +35,33 @@ class Progress:
         if self.shown:
             tqdm.write(message, file=sys.stderr)
 
-    def start(self, steps: int) -> None:
-        self._steps = steps
+    @contextlib.contextmanager
+    def bar(self, what: str, total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
+        """Gives a function that is told how much more was done; its bar is there only while it takes long."""
+        shown = self.shown and sys.stderr.isatty()
+        with tqdm(
+            desc=what,
+            total=total,
+            unit=unit,
+            unit_scale=True,
+            file=sys.stderr,
+            leave=False,
+            delay=1.0,
+            disable=not shown,
+        ) as bar:
+            yield bar.update
+
+    def start(self, steps: int, done: int) -> None:
+        self._steps, self.done, self._begun = steps, done, done
         self._started = self._last_line = time.monotonic()
         if self.shown and sys.stderr.isatty():
-            self._bar = tqdm(total=steps, unit="step", file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=steps, initial=done, unit="step", file=sys.stderr, dynamic_ncols=True)
 
     def step(self, scores: Scores, tokens: int) -> None:
         """Takes note of one step and shows it, where it is time to."""
-        if self.done == 0:
-            self.first_loss = scores.loss
         self._latest.append(scores)
         self.done += 1
-        self.tokens += tokens
+        self._tokens += tokens
         now = time.monotonic()
         if self._bar is not None:
             if now - self._last_line > self._bar.mininterval:
@@ -57,23 +69,19 @@ class Progress:
                 self._last_line = now
             self._bar.update()
         elif self.shown and (now - self._last_line > SECONDS_BETWEEN_LINES or self.done == self._steps):
-            left = (self._steps - self.done) * (now - self._started) / self.done
+            left = (self._steps - self.done) * (now - self._started) / (self.done - self._begun)
             self.say(f"step {self.done:,} of {self._steps:,}: {self._state()}, {left:.0f} s left")
             self._last_line = now
 
     def stop(self) -> None:
-        self.seconds = max(1e-9, time.monotonic() - self._started)
         if self._bar is not None:
             self._bar.close()
-
-    @property
-    def loss(self) -> float:
-        """The mean of the latest steps."""
-        return sum(scores.loss for scores in self._latest) / len(self._latest)
+            self._bar = None
 
     def _state(self) -> str:
         count = len(self._latest)
+        loss = sum(scores.loss for scores in self._latest) / count
         mlm = sum(scores.mlm_accuracy for scores in self._latest) / count
         nsp = sum(scores.nsp_accuracy for scores in self._latest) / count
-        speed = self.tokens / max(1e-9, time.monotonic() - self._started)
-        return f"loss {self.loss:.3f}, MLM {mlm:.1%}, NSP {nsp:.1%}, {speed:,.0f} tokens/s"
+        speed = self._tokens / max(1e-9, time.monotonic() - self._started)
+        return f"loss {loss:.3f}, MLM {mlm:.1%}, NSP {nsp:.1%}, {speed:,.0f} tokens/s"

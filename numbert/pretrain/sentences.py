@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # A run of end marks, any closing quotes or brackets, white space, any opening ones: what may part two sentences.
-_BOUNDARY = re.compile(r"""(?P<marks>[.!?…]+)['"”’»)\]]*(?P<gap>\s+)(?=['"“‘«(\[]*(?P<next>[^\W_]))""")
+_BOUNDARY = re.compile(r"""(?<![.!?…])(?P<marks>[.!?…]+)['"”’»)\]]*(?P<gap>\s+)(?=['"“‘«(\[]*(?P<next>[^\W_]))""")
 
 # A full stop after one of these ends no sentence, whatever follows. (One that comes before a number, such as p. 5
 # or Fig. 2, needs no mention.)

@@ -1,223 +1,255 @@
-"""pretrain: from text to a folder with a model that has learned from it."""
+"""The training loop: batches in, updated weights out; checkpoints, metrics and evaluation on the way."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, repeat
-from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from numbert.bert.pretraining import BertForPreTraining
-from numbert.checkpoint.tokenizer import save_tokenizer
-from numbert.config import BertConfig
 from numbert.errors import InputError
-from numbert.pretrain.batches import MASKED, Batch, one_pass
-from numbert.pretrain.corpus import read_corpus
-from numbert.pretrain.evaluation import Fill, Scores, evaluate, fill_masks, frequency_loss, latest_scores
+from numbert.pretrain.batches import Batch
+from numbert.pretrain.evaluation import Scores, latest_scores, mean_scores
+from numbert.pretrain.held_out import BatchMaker, HeldOut
 from numbert.pretrain.optimizer import AdamW, clip_grad_norm, decay_groups, warmup_then_linear_decay
-from numbert.pretrain.pairs import Documents, tokenize
+from numbert.pretrain.pairs import PairStream
+from numbert.pretrain.parallel import Processes
+from numbert.pretrain.prepare import Data
 from numbert.pretrain.progress import Progress
-from numbert.pretrain.vocabulary import train_tokenizer
+from numbert.pretrain.runs import Metrics, Run, State
+from numbert.pretrain.settings import Purpose, generator
+from numbert.pretrain.snapshot import read_checkpoint, save_model_folder, write_checkpoint
 
-HELD_OUT = 0.05  # of the documents
-WARMUP = 0.1  # of the steps
-STEPS = 1_700  # about two minutes on two cores
+BETAS = (0.9, 0.98)
+STEPS_IN_A_LINE = 10  # of the metrics
 
 
 @dataclass(frozen=True)
-class PretrainResult:
-    """What came of it. Losses are in nats: MLM + NSP.
+class Intervals:
+    """How often, in steps; without effect on what is computed.
 
     Attributes:
-        folder: where the model and its tokenizer are.
-        steps: how many there were.
-        seconds: the time they took.
-        tokens_per_second: trained on, without [PAD].
-        uniform_loss: ln v + ln 2, what guessing without any knowledge gives; `first_loss` should be near it.
-        first_loss: of the first batch, before the first update.
-        final_loss: the mean of the last 50 steps.
-        held_out: the scores on documents that were not trained on.
-        frequency_loss: what word frequencies alone give there; `held_out.loss` should be below it.
-        fills: words filled in there.
+        save: a checkpoint is written.
+        evaluate: the held-out documents are looked at, and the best model so far is kept.
+        keep: of the latest checkpoints so many stay, besides the best.
     """
 
-    folder: Path
-    steps: int
-    seconds: float
-    tokens_per_second: float
-    uniform_loss: float
-    first_loss: float
-    final_loss: float
-    held_out: Scores
-    frequency_loss: float
-    fills: list[Fill]
-
-    def report(self) -> str:
-        """For a reader: the losses and the fills."""
-        lines = [
-            f"first loss     {self.first_loss:8.4f}   (ln v + ln 2 = {self.uniform_loss:.4f})",
-            f"final loss     {self.final_loss:8.4f}   on the text it learned from",
-            f"held-out loss  {self.held_out.loss:8.4f}   on documents it has not seen: MLM "
-            f"{self.held_out.mlm_loss:.4f}, NSP {self.held_out.nsp_loss:.4f}",
-            f"baseline       {self.frequency_loss:8.4f}   always guessing from word frequencies, same masks",
-            f"held-out accuracy: MLM {self.held_out.mlm_accuracy:.1%}, NSP {self.held_out.nsp_accuracy:.1%}",
-        ]
-        for fill in self.fills:
-            guesses = ", ".join(f"{word} {probability:.0%}" for word, probability in fill.guesses)
-            lines += ["", fill.text, f"  it was {fill.word!r}; guesses: {guesses}"]
-        return "\n".join([*lines, "", f"saved in {self.folder}"])
+    save: int
+    evaluate: int
+    keep: int
 
 
-def pretrain(
-    texts: Sequence[str | Path] = (),
-    output: str | Path = "numbert-model",
-    steps: int | None = None,
-    seed: int = 0,
-    *,
-    vocab_size: int = 4_000,
-    hidden_size: int = 128,
-    layers: int = 1,
-    heads: int = 2,
-    length: int = 32,
-    batch_size: int = 64,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.01,
-    max_grad_norm: float = 1.0,
-    dropout: float = 0.0,
-    progress: bool = True,
-) -> PretrainResult:
-    """Trains a BertForPreTraining on text and saves it with its tokenizer, for numbert and transformers alike.
-
-    The same arguments give the same model, bit for bit, on the same machine.
+class Trainer:
+    """A run in memory: the model, the optimizer, the state, and where batches come from.
 
     Args:
-        texts: UTF-8 files, as `cut_into_documents` reads them; without any, the documentation on this machine.
-        output: a folder that is empty or not there yet.
-        steps: updates, by default 1,700. The learning rate rises over the first tenth of them and then falls to 0.
-        seed: of the weights, the pairs, the masks, dropout and what is held out.
-        vocab_size: at most; the text may have fewer pieces.
-        length: tokens in a pair of segments, with [CLS] and [SEP], at most.
-        batch_size: pairs in a step.
-        dropout: of hidden states and attention.
-        progress: whether to say on stderr how it goes.
+        run: its folder, in which only the first of several processes writes.
+        data: the prepared text.
+        model: as it is before the first step.
 
-    Raises:
-        InputError: an argument is outside its limits, a text cannot be used, the folder is not empty or not
-            writable, or the loss is no longer finite.
-        KeyboardInterrupt: after the model as it is then has been saved.
+    Attributes:
+        held_out: the documents to evaluate it on.
     """
-    steps = STEPS if steps is None else steps
-    for name, value, least, or_more in (
-        ("steps", steps, 1, True),
-        ("seed", seed, 0, True),
-        ("length", length, 8, True),
-        ("batch_size", batch_size, 1, True),
-        ("learning_rate", learning_rate, 0, False),
-        ("max_grad_norm", max_grad_norm, 0, False),
-        ("weight_decay", weight_decay, 0, True),
-    ):
-        if not (value >= least if or_more else value > least):
-            limit = f"at least {least}" if or_more else f"above {least}"
-            raise InputError(f"{name} is {value}; it must be {limit}")
-    config = BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=4 * hidden_size,
-        max_position_embeddings=length,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        # bert-base's 0.02 at the width of 768. With as little in a narrow model all scores start near 0, all
-        # attention alike, and for thousands of steps the model learns nothing but word frequencies.
-        initializer_range=0.02 * math.sqrt(768 / hidden_size),
-    )
-    show = Progress(progress)
-    with _new_folder(output) as folder:
-        data = _prepare(texts, vocab_size, seed, show)
-        config = dataclasses.replace(config, vocab_size=data.tokenizer.get_vocab_size())
-        model = BertForPreTraining(config, seed=seed)
-        show.say(
-            f"Model: {layers} layers, hidden size {hidden_size}, {heads} heads, {model.num_parameters():,} "
-            f"parameters; {steps:,} steps of {batch_size} pairs of up to {length} tokens"
+
+    def __init__(
+        self,
+        run: Run,
+        data: Data,
+        model: BertForPreTraining,
+        intervals: Intervals,
+        show: Progress,
+        processes: Processes,
+    ) -> None:
+        self.run, self.data, self.model, self.intervals = run, data, model, intervals
+        self.show, self.processes = show, processes
+        self.settings = settings = run.settings
+        self.optimizer = AdamW(
+            decay_groups(model, settings.weight_decay), betas=BETAS, bias_correction=settings.bias_correction
         )
-        passes = partial(
-            one_pass,
-            vocab_size=config.vocab_size,
-            max_length=length,
-            batch_size=batch_size,
-            max_predictions=math.ceil(MASKED * length),
-        )
-        rng = np.random.default_rng([seed, 1])
-        batches = chain.from_iterable(passes(data.train, rng=rng) for _ in repeat(None))
+        if processes.rank:  # dropout is not to be the same in all processes
+            model.rng.bit_generator.state = generator(
+                settings.seed, Purpose.DROPOUT, processes.rank, 0
+            ).bit_generator.state
+        self.state = State()
+        self.batches = BatchMaker(data, settings)
+        self.held_out = HeldOut(data, settings)
+
+    def resume(self, step: int) -> None:
+        """Goes back to where a checkpoint was written."""
+        self.state = read_checkpoint(self.run.checkpoint(step), self.model, self.optimizer)
+        rank = self.processes.rank
+        if rank < len(self.state.generators):
+            self.model.rng.bit_generator.state = self.state.generators[rank]
+        else:  # there were fewer processes
+            self.model.rng.bit_generator.state = generator(
+                self.settings.seed, Purpose.DROPOUT, rank, step
+            ).bit_generator.state
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """From where the state is to the last step.
+
+        Raises:
+            InputError: the loss or the gradient is infinite or not a number, or a parameter got no gradient.
+            KeyboardInterrupt: after SIGINT or SIGTERM, when the step is done and a checkpoint is written.
+        """
+        state, settings, every = self.state, self.settings, self.intervals
+        metrics = Metrics(self.run.metrics, state.step) if self.processes.first else None
+        pairs = PairStream(self.data.train, settings.length, (settings.seed, Purpose.PAIRS), state.position)
+        recent: list[tuple[Scores, Batch]] = []  # since the last line of metrics
+        self.model.train()
+        self.show.start(settings.steps, state.step)
         try:
-            train(model, batches, steps, show, learning_rate, weight_decay, max_grad_norm)
-        except KeyboardInterrupt:
-            _save(model, data.tokenizer, folder)
-            show.say(f"Interrupted after {show.done:,} steps; the model so far is in {folder}")
-            raise
-        _save(model, data.tokenizer, folder)
+            with (
+                _interrupts() as interrupts,
+                np.errstate(over="ignore", invalid="ignore"),
+            ):  # what goes wrong is told
+                while state.step < settings.steps:
+                    begun = time.perf_counter()
+                    chosen = pairs.take(settings.batch_size)
+                    batch = self.batches.make(self.data.train, chosen, Purpose.MASKS, state.step)
+                    state.data_seconds += time.perf_counter() - begun
 
-        held_out = list(passes(data.held_out, rng=np.random.default_rng([seed, 2])))
-        return PretrainResult(
-            folder=folder,
-            steps=steps,
-            seconds=show.seconds,
-            tokens_per_second=show.tokens / show.seconds,
-            uniform_loss=uniform_loss(model),
-            first_loss=show.first_loss,
-            final_loss=show.loss,
-            held_out=evaluate(model, held_out),
-            frequency_loss=frequency_loss(data.train.ids, config.vocab_size, held_out),
-            fills=fill_masks(model, data.tokenizer, data.held_out_sentences, np.random.default_rng([seed, 3])),
+                    scores, interrupted = self._compute(batch, interrupts)
+                    recent.append((scores, batch))
+                    last = state.step + 1 == settings.steps
+                    evaluates = last or (state.step + 1) % every.evaluate == 0
+                    saves = last or interrupted or (state.step + 1) % every.save == 0
+                    writes = evaluates or saves or state.step == 0 or (state.step + 1) % STEPS_IN_A_LINE == 0
+                    values = self._update(scores, with_norms=writes)
+                    if evaluates or saves:
+                        self._refuse_spoiled_weights()
+
+                    state.tokens += batch.tokens
+                    state.seconds += time.perf_counter() - begun
+                    self.show.step(scores, batch.tokens)
+                    if writes and metrics is not None:
+                        metrics.write(step=state.step, **mean_scores(recent).to_dict(), **values, **state.totals())
+                        recent = []
+                    best = evaluates and metrics is not None and self._evaluate_for(metrics)
+                    if saves or evaluates:
+                        # Every process has a part in it; which step is the best, only the first one knows.
+                        state.generators = self.processes.gather(self.model.rng.bit_generator.state)
+                        if metrics is not None and (saves or best):
+                            self._save()
+                    if interrupted and not last:
+                        self._save_model()
+                        self.show.say(
+                            f"Interrupted after {state.step:,} steps; the model so far is in {self.run.folder}, "
+                            "and --resume goes on"
+                        )
+                        raise KeyboardInterrupt
+            self._save_model()
+        finally:
+            self.show.stop()
+
+    def _compute(self, batch: Batch, interrupts: list[int]) -> tuple[Scores, bool]:
+        """Losses and gradients of a batch, shared by the processes and computed in parts.
+
+        The gradient is that of the whole batch, however it is shared: each part counts as much as it has of the
+        batch's words and pairs.
+
+        Returns:
+            the batch's scores, and whether any process was interrupted.
+        """
+        share = batch.part(self.processes.rank, self.processes.size)
+        sums = np.zeros(5)
+        self.model.zero_grad()
+        for index in range(self.settings.accumulate):
+            part = share.part(index, self.settings.accumulate)
+            loss = float(self.model(**vars(part), return_logits=False).loss)
+            scores = latest_scores(self.model, loss)
+            words, pairs = part.words / max(1, batch.words), part.pairs / batch.pairs
+            sums[:2] += words * scores.mlm_loss, pairs * scores.nsp_loss
+            sums[2:4] += words * scores.mlm_accuracy, pairs * scores.nsp_accuracy
+            self.model.backward((words, pairs))
+        sums[4] = bool(interrupts)
+        if without := [name for name, parameter in self.model.named_parameters() if parameter.grad is None]:
+            raise InputError(
+                f"step {self.state.step + 1}: no gradient reached {', '.join(without)}; "
+                "a backward on the way does not add to it"
+            )
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        self.processes.add_up([sums, *gradients])
+        return Scores(*sums[:4].tolist()), bool(sums[4])
+
+    def _update(self, scores: Scores, with_norms: bool) -> dict[str, Any]:
+        """Clips the gradients and moves the weights -> learning rate and norms, for the metrics."""
+        settings, step = self.settings, self.state.step
+        values: dict[str, Any] = {}
+        if with_norms:
+            values["gradient_norms"] = gradient_norms(self.model)
+        norm = clip_grad_norm(self.model.parameters(), settings.max_grad_norm)
+        if not math.isfinite(scores.loss) or not math.isfinite(norm):
+            raise self._spoiled(f"step {step + 1}: the loss is {scores.loss} and the gradient's norm {norm}")
+        rate = settings.learning_rate * warmup_then_linear_decay(step, settings.steps, settings.warmup_steps)
+        for group in self.optimizer.groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        if step == 0:
+            self.show.say(
+                f"First loss: {scores.loss:.4f}; expected is about ln v + ln 2 = {uniform_loss(self.model):.4f}"
+            )
+        self.state.step += 1
+        return {"learning_rate": rate, "gradient_norm": norm} | values
+
+    # --- what is looked at and written now and then --------------------------------------------------------
+
+    def _evaluate_for(self, metrics: Metrics) -> bool:
+        """Looks at the held-out documents -> whether they are better known than ever before."""
+        state, scores, held_out = self.state, self.held_out.scores(self.model), self.held_out
+        metrics.write(
+            step=state.step,
+            held_out=scores.to_dict() | {"perplexity": scores.perplexity},
+            frequencies=vars(held_out.frequencies),
+            bigrams=vars(held_out.bigrams),
         )
+        self.show.say(
+            f"step {state.step:,}, held out: loss {scores.loss:.3f}, MLM {scores.mlm_accuracy:.1%} "
+            f"(by frequencies {held_out.frequencies.mlm_accuracy:.1%}, by the word to the left "
+            f"{held_out.bigrams.mlm_accuracy:.1%}), NSP {scores.nsp_accuracy:.1%}"
+        )
+        if state.best_loss is not None and scores.loss >= state.best_loss:
+            return False
+        state.best_step, state.best_loss = state.step, scores.loss
+        return True
 
+    def _save(self) -> None:
+        state = self.state
+        self.run.save(
+            state.step,
+            lambda folder: write_checkpoint(folder, self.model, self.data.tokenizer, self.optimizer, state),
+        )
+        self.run.keep(self.intervals.keep, state.best_step)
 
-def train(
-    model: BertForPreTraining,
-    batches: Iterator[Batch],
-    steps: int,
-    show: Progress,
-    learning_rate: float,
-    weight_decay: float = 0.01,
-    max_grad_norm: float = 1.0,
-) -> None:
-    """The training loop: forward, backward, clip, step.
+    def _save_model(self) -> None:
+        """The model as it is now, in the run's folder; no process goes on before it is there."""
+        if self.processes.first:
+            save_model_folder(self.model, self.data.tokenizer, self.run.folder)
+        self.processes.wait_for_first()
 
-    Raises:
-        InputError: the loss or the gradient is infinite or not a number; the message names the step.
-    """
-    optimizer = AdamW(decay_groups(model, weight_decay), lr=learning_rate, betas=(0.9, 0.98))
-    model.train()
-    show.start(steps)
-    try:
-        for step, batch in zip(range(steps), batches, strict=False):
-            model.zero_grad()
-            loss = float(model(**vars(batch), return_logits=False).loss)
-            scores = latest_scores(model, loss)
-            model.backward()
-            norm = clip_grad_norm(model.parameters(), max_grad_norm)
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise InputError(
-                    f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}; "
-                    f"a learning rate below {learning_rate} may help"
-                )
-            for group in optimizer.groups:
-                group["lr"] = learning_rate * warmup_then_linear_decay(step, steps, math.ceil(WARMUP * steps))
-            optimizer.step()
-            if step == 0:
-                show.say(f"First loss: {loss:.4f}; expected is about ln v + ln 2 = {uniform_loss(model):.4f}")
-            show.step(scores, int(batch.attention_mask.sum()))
-    finally:
-        show.stop()
+    def _refuse_spoiled_weights(self) -> None:
+        """An update can be too much for float32 although its gradient was not: this is not to be saved."""
+        if not all(np.isfinite(parameter.data).all() for parameter in self.model.parameters()):
+            raise self._spoiled(f"after step {self.state.step} the weights are not finite")
+
+    def _spoiled(self, what: str) -> InputError:
+        """Names what was the first to be infinite or not a number."""
+        saved = self.run.steps()
+        kept = f"the last good state is {self.run.checkpoint(saved[-1])}" if saved else "no checkpoint was due yet"
+        return InputError(
+            f"{what}; first to go was {first_not_finite(self.model)}; "
+            f"a learning rate below {self.settings.learning_rate} may help; {kept}"
+        )
 
 
 def uniform_loss(model: BertForPreTraining) -> float:
@@ -225,60 +257,48 @@ def uniform_loss(model: BertForPreTraining) -> float:
     return math.log(model.config.vocab_size) + math.log(2)
 
 
-# --- before and after --------------------------------------------------------------------------------------------
+def gradient_norms(model: BertForPreTraining) -> dict[str, float]:
+    """Of the embeddings, each layer, the pooler and the heads, as they follow each other."""
+    squares: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        path = name.removeprefix("bert.").removeprefix("encoder.").split(".")
+        part = ".".join(path[:2]) if path[0] == "layer" else path[0]
+        gradient = np.asarray(parameter.grad, np.float64).reshape(-1)  # the square can be beyond float32
+        squares[part] = squares.get(part, 0.0) + float(gradient @ gradient)
+    return {part: math.sqrt(square) for part, square in squares.items()}
 
 
-@dataclass(frozen=True)
-class _Data:
-    tokenizer: Tokenizer
-    train: Documents
-    held_out: Documents
-    held_out_sentences: list[str]
-
-
-def _prepare(texts: Sequence[str | Path], vocab_size: int, seed: int, show: Progress) -> _Data:
-    """Reads the text, holds some of it out, and learns the vocabulary from the rest."""
-    show.say("Reading ...")
-    corpus = read_corpus(texts)
-    show.say(
-        f"Text: {corpus.megabytes:.2f} MB from {corpus.source}: {len(corpus.documents):,} documents, "
-        f"{len(corpus.sentences):,} sentences"
-    )
-    train_documents, held_out_documents = corpus.split(HELD_OUT, np.random.default_rng([seed, 0]))
-    tokenizer = train_tokenizer(list(chain.from_iterable(train_documents)), vocab_size)
-    data = _Data(
-        tokenizer,
-        tokenize(tokenizer, train_documents),
-        tokenize(tokenizer, held_out_documents),
-        list(chain.from_iterable(held_out_documents)),
-    )
-    show.say(
-        f"Vocabulary: {tokenizer.get_vocab_size():,} pieces; {len(data.train.ids):,} tokens to learn from, "
-        f"{len(data.held_out.ids):,} held out, in {len(data.held_out):,} whole documents"
-    )
-    return data
+def first_not_finite(model: BertForPreTraining) -> str:
+    """Names a parameter in words: the first, as data flows, whose values are infinite or not a number; or else the
+    first that backward came to whose gradient is; or else the one with the largest value."""
+    parameters = list(model.named_parameters())
+    for name, parameter in parameters:
+        if not np.isfinite(parameter.data).all():
+            return name
+    for name, parameter in reversed(parameters):
+        if parameter.grad is not None and not np.isfinite(parameter.grad).all():
+            return f"the gradient of {name}"
+    largest, name = max((float(np.abs(parameter.data).max()), name) for name, parameter in parameters)
+    return f"no parameter (the largest value, {largest:.3g}, is in {name})"
 
 
 @contextlib.contextmanager
-def _new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that is empty and can be written; one made here goes again where nothing is saved in it."""
-    folder = Path(path)
-    made = not folder.exists()
+def _interrupts() -> Iterator[list[int]]:
+    """Within it, SIGINT and SIGTERM are put into a list, so that a step is finished first; a second one is not
+    waited with. Only the main thread hears of them."""
+    arrived: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield arrived
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if arrived:
+            raise KeyboardInterrupt
+        arrived.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise InputError(f"{folder} is not empty; give another folder as output")
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror}") from None
-    try:
-        yield folder
+        yield arrived
     finally:
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _save(model: BertForPreTraining, tokenizer: Tokenizer, folder: Path) -> None:
-    model.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder, max_length=model.config.max_position_embeddings)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import chain
 
+import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from numbert.checkpoint.tokenizer import SPECIAL_TOKENS, bert_tokenizer
 from numbert.errors import InputError
+from numbert.nn.module import Array
 
 # Their ids, 0 to 4; [PAD] is 0 as in every published BERT.
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -20,11 +22,14 @@ FIRST_WORD = 5
 RARE = 1_000_000
 
 
-def train_tokenizer(sentences: Sequence[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learns a cased WordPiece vocabulary: the same sentences give the same vocabulary, id for id.
 
     It starts from the text's characters and joins, again and again, the two pieces that most often stand side by
     side, until there are vocab_size pieces; fewer, where no two come together twice.
+
+    Args:
+        sentences: gone through twice, so not an iterator.
 
     Raises:
         InputError: vocab_size does not hold the special tokens and the text's characters.
@@ -52,6 +57,11 @@ def train_tokenizer(sentences: Sequence[str], vocab_size: int) -> Tokenizer:
     learner = _cased({token: index for index, token in enumerate(SPECIAL_TOKENS.values())})
     learner.train_from_iterator(sentences, trainer)
     return _cased(learner.get_vocab())
+
+
+def pieces_that_go_on(tokenizer: Tokenizer) -> Array:
+    """bool [v]: which pieces go on a word (##ing), rather than begin one."""
+    return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(tokenizer.get_vocab_size())])
 
 
 def _cased(vocab: dict[str, int]) -> Tokenizer:

@@ -1,0 +1,163 @@
+"""How much memory a training step takes, without and with gradient checkpointing: a fresh process for each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from numbert.bench.race import aligned, compare
+from numbert.bench.workloads import forward_and_backward, make_batch
+from numbert.bert.pretraining import BertForPreTraining
+from numbert.config import BertConfig
+from numbert.errors import InputError
+
+MEGABYTE = 1e6
+
+
+@dataclass
+class Step:
+    """One step, forward and backward of BertForPreTraining in train(), in a process of its own.
+
+    Attributes:
+        before, peak: the most memory that the process had resident, in bytes: up to the step, and with it.
+        gradients: bytes of all Parameter.grad.
+        seconds: how long the step took.
+        answer: the loss, and the norm of each parameter's gradient.
+    """
+
+    before: int
+    peak: int
+    gradients: int
+    seconds: float
+    answer: dict[str, float]
+
+    @classmethod
+    def taken(cls, config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Self:
+        """Takes the step in this process."""
+        model = BertForPreTraining(config, seed=seed).train()
+        data = make_batch(config, batch, length, padded, seed)
+        before = peak_memory()
+        start = time.perf_counter()
+        loss = forward_and_backward(model, data)
+        seconds = time.perf_counter() - start
+        peak = peak_memory()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        size = sum(gradient.nbytes for gradient in gradients.values())
+        norms = {name: float(np.linalg.norm(gradient)) for name, gradient in gradients.items()}
+        return cls(before, peak, size, seconds, {"loss": float(loss), **norms})
+
+    @classmethod
+    def in_a_fresh_process(cls, config: BertConfig, *sizes: Any) -> Self:
+        """Takes the step in a new process.
+
+        Raises:
+            InputError: that process failed, as where memory runs out; the message ends with its last line.
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", "from numbert.bench.memory import answer_parent; answer_parent()"],
+            input=json.dumps([config.to_dict(), *sizes]),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            raise InputError(f"the process that was to take a training step failed: {why}")
+        return cls(**json.loads(done.stdout))
+
+
+def answer_parent() -> None:
+    """What the fresh process does: sizes from stdin, the step to stdout."""
+    config, *sizes = json.load(sys.stdin)
+    print(json.dumps(vars(Step.taken(BertConfig.from_dict(config), *sizes))))
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had resident, in bytes.
+
+    Raises:
+        InputError: the system does not tell.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's ru_maxrss begins at what the parent had when it started this process; VmHWM does not.
+        kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:")).split()[1]
+        return int(kilobytes) * 1024
+    try:
+        import resource
+    except ImportError:
+        raise InputError("memory cannot be measured on this system, which has no getrusage") from None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+@dataclass
+class Memory:
+    """A step that remembers all, and the same with gradient checkpointing.
+
+    Attributes:
+        about: what was computed, in words.
+        difference: the largest between the two answers.
+    """
+
+    about: str
+    plain: Step
+    checkpointed: Step
+    difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        steps = {"plain": self.plain, "checkpointed": self.checkpointed}
+        return {
+            "about": self.about,
+            **{
+                name: {key: value for key, value in vars(step).items() if key != "answer"}
+                for name, step in steps.items()
+            },
+            "peak_ratio": self.checkpointed.peak / self.plain.peak,
+            "seconds_ratio": self.checkpointed.seconds / self.plain.seconds,
+            "largest_difference": self.difference,
+        }
+
+    def table(self) -> str:
+        rows = [["", "peak MB", "of it before the step", "seconds"]]
+        for name, step in (("all remembered", self.plain), ("gradient checkpointing", self.checkpointed)):
+            row = [name, f"{step.peak / MEGABYTE:.0f}", f"{step.before / MEGABYTE:.0f}", f"{step.seconds:.3g}"]
+            rows.append(row)
+        ratios = self.to_dict()
+        rows.append(["ratio", f"{ratios['peak_ratio']:.2f}", "", f"{ratios['seconds_ratio']:.2f}"])
+        gradients = f"{self.plain.gradients / MEGABYTE:.0f} MB"
+        notes = [
+            "One step each, in a fresh process. The peak is the whole process's: before the step Python, its",
+            f"libraries and the weights; in it the activations, and by its end {gradients} of gradients.",
+            "AdamW's two means are not in it: twice the weights more, in either case.",
+            f"The loss and the norm of every gradient differ by at most {self.difference:.1e}.",
+        ]
+        return "\n".join([f"memory: {self.about}", *aligned(rows), *notes])
+
+
+def measure_memory(
+    about: str, config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool
+) -> Memory:
+    """Takes both steps, one after the other.
+
+    Raises:
+        InputError: a process failed, or the system does not tell how much memory it took.
+        RuntimeError: the two answers differ by more than float32 rounding.
+    """
+
+    def step(checkpointing: bool) -> Step:
+        if progress:
+            print(f"memory: {'gradient checkpointing' if checkpointing else 'all remembered'}", file=sys.stderr)
+        fields = config.to_dict() | {"gradient_checkpointing": checkpointing}
+        return Step.in_a_fresh_process(BertConfig.from_dict(fields), batch, length, padded, seed)
+
+    plain, checkpointed = step(False), step(True)
+    answers = [{name: np.array(x) for name, x in one.answer.items()} for one in (plain, checkpointed)]
+    return Memory(about, plain, checkpointed, compare("numbert with gradient checkpointing", *answers))

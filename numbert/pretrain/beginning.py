@@ -1,0 +1,117 @@
+"""What a run begins from: new weights, or a model that was trained before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from numbert.bert.pretraining import BertForPreTraining
+from numbert.checkpoint.load import Checkpoint, load_into
+from numbert.checkpoint.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.module import uninitialized
+from numbert.pretrain.settings import Settings
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A model's folder to begin from.
+
+    Attributes:
+        path: absolute.
+        sha256: of its config.json and weights.
+    """
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Raises InputError where there is no model, or one whose special tokens have other ids than 0 to 4."""
+        BertConfig.from_file(folder / "config.json")
+        Checkpoint(folder)
+        tokenizer = load_tokenizer(folder)
+        ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS.values()]
+        if ids != list(range(len(ids))):
+            names = ", ".join(
+                f"{token} {index}" for token, index in zip(SPECIAL_TOKENS.values(), ids, strict=True)
+            )
+            raise InputError(
+                f"{folder} has the special tokens {names}; to train on, they must be 0 to {len(ids) - 1}, as in a "
+                "model that numbert has trained"
+            )
+        digest = hashlib.sha256()
+        for path in [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]:
+            digest.update(path.read_bytes())
+        return cls(str(folder.absolute()), digest.hexdigest())
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path)
+
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.folder)
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that are given, with the model's sizes.
+
+        Raises:
+            InputError: a size is given that is not the model's.
+        """
+        config = BertConfig.from_file(self.folder / "config.json")
+        sizes = {
+            "vocab_size": config.vocab_size,
+            "hidden_size": config.hidden_size,
+            "layers": config.num_hidden_layers,
+            "heads": config.num_attention_heads,
+        }
+        for name, value in sizes.items():
+            if given.get(name, value) != value:
+                raise InputError(
+                    f"{name} is {given[name]}, but the model in {self.path} has {value}; leave it out"
+                )
+        return {"positions": max(config.max_position_embeddings, given.get("length", 0)), **given, **sizes}
+
+    def model(self, settings: Settings) -> BertForPreTraining:
+        """The model, with the dropout and the number of positions that the settings want.
+
+        Positions that it was not trained on begin as copies of those it was, in turn (as Longformer's do, Beltagy
+        et al. 2020, section 5): what attention has learned of neighbours holds among them, too.
+        """
+        config = dataclasses.replace(
+            BertConfig.from_file(self.folder / "config.json"),
+            hidden_dropout_prob=settings.dropout,
+            attention_probs_dropout_prob=settings.dropout,
+        )
+        with uninitialized():
+            model = BertForPreTraining(config, seed=settings.seed)
+        load_into(model, Checkpoint(self.folder))
+        trained, positions = self._trained_positions(config), settings.positions or settings.length
+        if (trained, positions) == (config.max_position_embeddings,) * 2:
+            return model
+        arrays = model.state_dict()
+        name = "bert.embeddings.position_embeddings.weight"
+        arrays[name] = arrays[name][np.arange(positions) % trained]
+        with uninitialized():
+            model = BertForPreTraining(
+                dataclasses.replace(config, max_position_embeddings=positions), seed=settings.seed
+            )
+        model.load_state_dict(arrays)
+        return model
+
+    def _trained_positions(self, config: BertConfig) -> int:
+        """As many as the pairs had in the run that the model is of, if it is known."""
+        try:
+            run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            return min(int(run["settings"]["length"]), config.max_position_embeddings)
+        except (OSError, ValueError, KeyError, TypeError):
+            return config.max_position_embeddings
