@@ -1,6 +1,9 @@
 """A text and settings for runs of a moment, which tests share."""
 
+import hashlib
+
 import numpy as np
+from safetensors.numpy import load_file
 
 TINY = {
     "vocab_size": 200,
@@ -33,4 +36,21 @@ def by_kind(path, seed=0):
 
 
 def weights(folder):
-    return (folder / "model.safetensors").read_bytes()
+    return fingerprints(folder / "model.safetensors")
+
+
+def fingerprints(path):
+    """Of each tensor in a file: what differs has a name, and pytest need not write the diff of a file's bytes."""
+    return {
+        name: (array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest())
+        for name, array in load_file(path).items()
+    }
+
+
+def digests(folder):
+    """Of each file in a folder and below, by its path there."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

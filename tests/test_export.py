@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import digests
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
@@ -70,10 +71,9 @@ def test_the_folder_is_the_checkpoints_model_and_what_goes_with_it(exported, che
     text = {"train.ids", "train.sentences", "train.documents"}
     rest = {"optimizer.safetensors", "training.json", "continue.py"}
     assert {path.name for path in exported.iterdir()} == model | text | rest
-    for name in model:
-        assert (exported / name).read_bytes() == (checkpoint / name).read_bytes()
-    for name in text:
-        assert (exported / name).read_bytes() == (run / "data" / name).read_bytes()
+    content, of_model, of_text = digests(exported), digests(checkpoint), digests(run / "data")
+    assert {name: content[name] for name in model} == {name: of_model[name] for name in model}
+    assert {name: content[name] for name in text} == {name: of_text[name] for name in text}
     assert BertForPreTraining.from_pretrained(exported).config.vocab_size <= 120
     tokenizer = Tokenizer.from_file(str(exported / "tokenizer.json"))
     assert len(Documents.open(exported, "train", tokenizer.get_vocab_size())) == 28

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from made_up import read, sentences
 from measure_preparation import measure, write_text
+from runs import digests
 
 from numbert import InputError
 from numbert.checkpoint.tokenizer import SPECIAL_TOKENS
@@ -121,10 +122,6 @@ def prepare_in(folder, *paths, vocab_size=150, seed=0):
     return Data.open(folder)
 
 
-def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def ids_of(documents):
     """Per document and sentence."""
     sentences = np.split(documents.ids, documents.sentences[1:-1])
@@ -179,7 +176,7 @@ def test_one_document_in_twenty_is_held_out_by_the_seed(data, novel, tmp_path):
     other = prepare_in(tmp_path / "data", novel, seed=1)
     assert len(other.held_out_documents) == 10
     assert other.held_out_documents != data.held_out_documents
-    assert content(other.folder)["sentences.txt"] == content(data.folder)["sentences.txt"]
+    assert digests(other.folder)["sentences.txt"] == digests(data.folder)["sentences.txt"]
 
 
 def test_the_same_text_gives_the_same_files_in_every_process(data, novel, tmp_path):
@@ -189,12 +186,12 @@ def test_the_same_text_gives_the_same_files_in_every_process(data, novel, tmp_pa
         "prepare(find_corpus([sys.argv[1]]), Path(sys.argv[2]), 150, 0, Progress(False))"
     )
     subprocess.run([sys.executable, "-c", code, str(novel), str(tmp_path / "data")], check=True)
-    assert content(tmp_path / "data") == content(data.folder)
+    assert digests(tmp_path / "data") == digests(data.folder)
 
 
 def test_sentences_are_tokenized_alike_however_many_at_a_time(data, novel, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHARACTERS_AT_A_TIME", 1_000)
-    assert content(prepare_in(tmp_path / "data", novel).folder) == content(data.folder)
+    assert digests(prepare_in(tmp_path / "data", novel).folder) == digests(data.folder)
 
 
 def test_a_given_vocabulary_is_kept(novel, tmp_path):
@@ -311,7 +308,7 @@ def test_a_process_that_is_killed_leaves_no_data_folder_and_the_next_begins_anew
     assert killed.returncode == 9
     assert os.listdir(tmp_path) == [".data.unfinished"]
     (tmp_path / ".data.unfinished" / "junk").write_text("of an earlier attempt")
-    assert content(prepare_in(tmp_path / "data", novel).folder) == content(data.folder)
+    assert digests(prepare_in(tmp_path / "data", novel).folder) == digests(data.folder)
     assert os.listdir(tmp_path) == ["data"]
 
 

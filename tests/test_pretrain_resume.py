@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, weights
+from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, digests, fingerprints, weights
 from safetensors.numpy import load_file
 
 from numbert import BertForPreTraining, InputError
@@ -45,7 +45,7 @@ def assert_same_run(folder, whole):
     assert weights(folder) == weights(whole)
     last = f"checkpoints/step-{PLAN['steps']}"
     for name in ("model.safetensors", "optimizer.safetensors"):
-        assert (folder / last / name).read_bytes() == (whole / last / name).read_bytes()
+        assert fingerprints(folder / last / name) == fingerprints(whole / last / name)
     states = [json.loads((run / last / "state.json").read_text()) for run in (folder, whole)]
     assert without_time(states[0]) == without_time(states[1])
     metrics = [[without_time(line) for line in read_metrics(run / "metrics.jsonl")] for run in (folder, whole)]
@@ -252,7 +252,7 @@ def test_a_line_of_metrics_that_was_cut_off_is_made_again(text, whole, tmp_path)
 
 def test_a_folder_that_has_become_read_only_is_one_line(text, tmp_path, monkeypatch):
     pretrain_until(tmp_path / "run", text, steps=7)
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    before = digests(tmp_path / "run")
     (tmp_path / "run").chmod(0o500)
     (tmp_path / "run" / "checkpoints").chmod(0o500)
     try:
@@ -267,7 +267,7 @@ def test_a_folder_that_has_become_read_only_is_one_line(text, tmp_path, monkeypa
     finally:
         for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
             folder.chmod(0o700)
-    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert digests(tmp_path / "run") == before
 
 
 def pretrain_until(folder, text, steps):
