@@ -1,0 +1,131 @@
+"""From text to a model: pretrain, and what is done with a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numbert.cli.command import Commands, gives_json, new_file, say
+
+NEW_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told otherwise
+
+
+def add_to(commands: Commands) -> None:
+    p = commands.add("pretrain", _pretrain, "train a BERT on raw text (MLM and NSP)")
+    _add_pretrain_options(p)
+    gives_json(p)
+
+    p = commands.add("documentation", _documentation, "the text that pretrain learns from unless told otherwise")
+    p.add_argument("--all", action="store_true", help="of every installed package, not just those numbert needs")
+    p.add_argument("--output", type=Path, metavar="X.txt", help="write a new file (stdout)")
+
+    p = commands.add("plot", _plot, "draw a run's losses, accuracies, learning rate and gradient norms")
+    p.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote")
+    p.add_argument("--output", type=Path, metavar="X.png", help="the picture (RUN/curves.png)")
+
+    p = commands.add("export-optimizer", _export_optimizer, "AdamW's moments for torch, to go on with a run there")
+    p.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote, or a checkpoint in it"
+    )
+    p.add_argument("--output", type=Path, metavar="DIR", help="a new folder (RUN-torch)")
+
+    p = commands.add("publish", _publish, "a run's model at half precision, with its curves and a model card")
+    p.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote")
+    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write into")
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    from numbert.pretrain.entry import pretrain
+    from numbert.pretrain.parallel import Processes
+
+    given = vars(options).copy()
+    for name in ("command", "run", "json"):
+        given.pop(name)
+    result = pretrain(given.pop("text"), **given)
+    if Processes.found().first:
+        print(json.dumps(result.to_dict(), indent=2) if options.json else result.report())
+    return 0
+
+
+def _documentation(options: argparse.Namespace) -> int:
+    from numbert.pretrain.documentation import all_roots, default_roots, documentation
+
+    roots = all_roots() if options.all else default_roots()
+    documents = [document for document in documentation(roots, sys.stderr.isatty()) if document]
+    text = "".join("\n".join(document) + "\n\n" for document in documents)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    with new_file(options.output) as file:
+        file.write(text.encode())
+    say(f"{options.output}: {len(documents):,} documents, {len(text.encode()) / 1e6:.2f} MB")
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from numbert.plot import plot_run
+
+    print(plot_run(options.run_folder, options.output))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from numbert.publish import publish
+
+    print(publish(options.run_folder, options.output))
+    return 0
+
+
+def _export_optimizer(options: argparse.Namespace) -> int:
+    from numbert.pretrain.export import export_optimizer
+
+    print(export_optimizer(options.run_folder, options.output))
+    return 0
+
+
+def _add_pretrain_options(p: argparse.ArgumentParser) -> None:
+    """Options without a default are as in `Settings`, or on --resume as in the run."""
+    from dataclasses import fields
+
+    from numbert.pretrain.settings import Settings
+
+    defaults = {field.name: field.default for field in fields(Settings)}
+
+    def setting(name: str, kind: Callable[[str], Any], metavar: str, help: str) -> None:
+        p.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=f"{help} ({defaults[name]})"
+        )
+
+    p.add_argument("text", nargs="*", type=Path, metavar="TEXT", help="text files (default: docs on this machine)")
+    p.add_argument("--output", type=Path, default=NEW_MODEL, metavar="DIR", help=f"the run's folder ({NEW_MODEL})")
+    p.add_argument("--resume", action="store_true", help="go on with the run in DIR, if there is one")
+    p.add_argument("--init", type=Path, metavar="DIR", help="begin from the weights and vocabulary of a model")
+    p.add_argument("--save-every", type=int, metavar="K", help="steps between checkpoints (a tenth, at most 500)")
+    p.add_argument("--eval-every", type=int, metavar="K", help="steps between evaluations (as --save-every)")
+    p.add_argument(
+        "--keep", type=int, default=2, metavar="K", help="latest checkpoints to keep besides the best (2)"
+    )
+    p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, more time, same result")
+    setting("steps", int, "N", "updates; the default takes about two minutes")
+    setting("seed", int, "S", "of everything random")
+    setting("vocab_size", int, "V", "pieces, at most")
+    setting("hidden_size", int, "E", "width")
+    setting("layers", int, "N", "layers")
+    setting("heads", int, "H", "attention heads")
+    setting("length", int, "L", "tokens in a pair, at most")
+    setting("positions", int, "L", "max_position_embeddings, 0: as --length")
+    setting("batch_size", int, "B", "pairs in an update, of all processes together")
+    setting("accumulate", int, "K", "parts that a batch is computed in")
+    setting("learning_rate", float, "R", "the highest")
+    setting("warmup", float, "P", "part of the steps in which it rises")
+    setting("weight_decay", float, "R", "of matrices and tables")
+    setting("max_grad_norm", float, "R", "gradients are clipped to")
+    setting("dropout", float, "P", "of hidden states and attention")
+    p.add_argument(
+        "--no-bias-correction", dest="bias_correction", action="store_const", const=False, help="Adam as in 2018"
+    )
+    p.add_argument("--whole-words", action="store_const", const=True, help="mask all pieces of a word or none")

@@ -1,0 +1,81 @@
+"""Into a model: summary, shapes, inspect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from numbert.cli.command import Commands, gives_json
+
+_WHOSE = "(bert-base-cased's, unless told otherwise)"
+
+
+def add_to(commands: Commands) -> None:
+    p = commands.add("summary", _summary, f"the table of a model's parameters {_WHOSE}")
+    _takes_configuration(p, "BertForMaskedLM")
+    p.add_argument("--depth", type=int, default=3, metavar="N", help="how deep to list (3)")
+    p.add_argument("--listing", action="store_true", help="the nested listing, as print(model)")
+    gives_json(p)
+
+    p = commands.add("shapes", _shapes, f"the shape that every layer puts out, in letters and numbers {_WHOSE}")
+    _takes_configuration(p, "BertModel")
+    p.add_argument("--batch", type=int, default=1, metavar="B", help="b (1)")
+    p.add_argument("--length", type=int, default=13, metavar="L", help="l (13)")
+    p.add_argument("--saved", action="store_true", help="also what each layer remembers for backward")
+    gives_json(p)
+
+    p = commands.add("inspect", _inspect, "how each name in a checkpoint is used")
+    p.add_argument("folder", type=Path, metavar="FOLDER")
+    gives_json(p)
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from numbert.describe import summary
+    from numbert.nn.module import uninitialized
+
+    config, model_class = _described(options)
+    with uninitialized():
+        model = model_class(config)
+    if options.json:
+        print(json.dumps({name: list(parameter.shape) for name, parameter in model.named_parameters()}, indent=2))
+    else:
+        print(model if options.listing else summary(model, options.depth))
+    return 0
+
+
+def _shapes(options: argparse.Namespace) -> int:
+    from numbert.describe import shapes, shapes_table
+
+    config, model_class = _described(options)
+    rows = shapes(config, model_class, options.batch, options.length, options.saved)
+    print(json.dumps([row.to_dict() for row in rows], indent=2) if options.json else shapes_table(rows))
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from numbert.checkpoint.inspect import inspect
+
+    inspection = inspect(options.folder)
+    print(json.dumps(inspection.to_dict(), indent=2) if options.json else inspection)
+    return 0
+
+
+def _takes_configuration(p: argparse.ArgumentParser, model_class: str) -> None:
+    p.add_argument("--model", type=Path, metavar="DIR", help="a model folder or a config.json")
+    p.add_argument(
+        "--class", dest="model_class", default=model_class, metavar="CLASS", help=f"of the model ({model_class})"
+    )
+
+
+def _described(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The configuration and class that `summary` and `shapes` describe; by default bert-base-cased's."""
+    from numbert.config import BertConfig
+    from numbert.describe import model_class_named
+
+    config = BertConfig(vocab_size=28996)
+    if options.model is not None:
+        path: Path = options.model
+        config = BertConfig.from_file(path / "config.json" if path.is_dir() else path)
+    return config, model_class_named(options.model_class)

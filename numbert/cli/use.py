@@ -1,0 +1,136 @@
+"""A model's answers: fill-mask, next-sentence, embed; and download, which fetches a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from numbert.cli.command import Commands, gives_json, new_file, refuse_existing, say
+from numbert.errors import InputError
+
+
+def add_to(commands: Commands) -> None:
+    p = commands.add("fill-mask", _fill_mask, "the most probable words for each [MASK]")
+    p.add_argument("text", nargs="+", metavar="TEXT", help="a text with [MASK] in it; - reads lines from stdin")
+    p.add_argument("--top-k", type=int, default=5, metavar="K", help="how many words (5)")
+    _takes_model(p)
+    gives_json(p)
+
+    p = commands.add("next-sentence", _next_sentence, "how probably a text follows another")
+    p.add_argument("first", metavar="FIRST")
+    p.add_argument("second", metavar="SECOND")
+    _takes_model(p)
+    gives_json(p)
+
+    p = commands.add("embed", _embed, "a vector for each text, the mean of its tokens' last hidden states")
+    p.add_argument("text", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
+    p.add_argument("--output", type=Path, metavar="X.npy", help="write a new .npy file and print no numbers")
+    p.add_argument("--batch-size", type=int, default=32, metavar="B", help="texts at a time (32)")
+    _takes_model(p)
+    gives_json(p)
+
+    p = commands.add("download", _download, "fetch a published BERT from a Hugging Face hub")
+    p.add_argument("name", metavar="NAME", help="such as bert-base-cased")
+    p.add_argument("--output", type=Path, metavar="DIR", help="a new folder (the last part of NAME)")
+    p.add_argument("--revision", default="main", metavar="REV", help="branch, tag or commit (main)")
+
+
+def _fill_mask(options: argparse.Namespace) -> int:
+    from numbert.bert.pretraining import BertForMaskedLM
+    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.inference import fill_mask
+
+    folder = _model_folder(options)
+    texts = _texts(options)
+    tokenizer, model = load_tokenizer(folder), BertForMaskedLM.from_pretrained(folder)
+    filled = fill_mask(model, tokenizer, texts, options.top_k, progress=_shows_progress(texts))
+    if options.json:
+        print(json.dumps([one.to_dict() for one in filled], indent=2))
+        return 0
+    for one in filled:
+        print(one.text)
+        for number, guesses in enumerate(one.masks, start=1):
+            title = f"  mask {number}:" if len(one.masks) > 1 else "  "
+            print(title + "  ".join(f"{guess.token} {guess.probability:.1%}" for guess in guesses))
+    return 0
+
+
+def _next_sentence(options: argparse.Namespace) -> int:
+    from numbert.bert.pretraining import BertForNextSentencePrediction
+    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.inference import next_sentence
+
+    folder = _model_folder(options)
+    tokenizer = load_tokenizer(folder)
+    model = BertForNextSentencePrediction.from_pretrained(folder)
+    probability = next_sentence(model, tokenizer, options.first, options.second)
+    if options.json:
+        print(json.dumps({"first": options.first, "second": options.second, "is_next": probability}))
+    else:
+        print(f"{probability:.1%} that the second text follows the first")
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from numbert.bert.model import BertModel
+    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.inference import embed, overlong
+
+    folder = _model_folder(options)
+    texts = _texts(options)
+    if options.output is not None:
+        refuse_existing(options.output)
+    tokenizer, model = load_tokenizer(folder), BertModel.from_pretrained(folder, add_pooling_layer=False)
+    if cut := len(overlong(model, tokenizer, texts)):
+        say(f"{cut} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
+    vectors = embed(model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts))
+    if options.output is not None:
+        with new_file(options.output) as file:
+            np.save(file, vectors)
+        say(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]}, {vectors.dtype}")
+    elif options.json:
+        print(json.dumps(vectors.tolist()))
+    else:
+        for vector in vectors:
+            print(" ".join(f"{number:.6g}" for number in vector))
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from numbert.download import download
+
+    print(download(options.name, options.output, options.revision, progress=sys.stderr.isatty()))
+    return 0
+
+
+def _takes_model(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--model", type=Path, metavar="DIR", help="model folder (the small model that comes with numbert)"
+    )
+
+
+def _model_folder(options: argparse.Namespace) -> Path:
+    """The one that was named, or the weights that come with numbert."""
+    from numbert.shipped import shipped_model
+
+    folder: Path | None = options.model
+    return shipped_model() if folder is None else folder
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    """The texts of the command line; '-' is standard input, a text a line."""
+    texts: list[str] = []
+    for text in options.text:
+        texts += [line for line in sys.stdin.read().splitlines() if line.strip()] if text == "-" else [text]
+    if not texts or not all(text.strip() for text in texts):
+        raise InputError("a text is empty")
+    return texts
+
+
+def _shows_progress(texts: Sequence[str]) -> bool:
+    return len(texts) > 64 and sys.stderr.isatty()
