@@ -16,19 +16,25 @@ from numbert.shipped import shipped_model
 ROOT = Path(__file__).parents[1]
 
 
-def fill(cwd, *arguments, **environment):
+def python(path, cwd, *arguments):
+    """Runs Python with this path, whichever numbert is installed here."""
     return subprocess.run(
-        [sys.executable, "-P", "-m", "numbert", "fill-mask", "Return the [MASK] of the array.", *arguments],
+        [sys.executable, "-P", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={"PATH": "", **environment},
+        env={"PATH": "", "PYTHONPATH": str(path)},
     )
 
 
+def fill(path, cwd):
+    return python(path, cwd, "-m", "numbert", "fill-mask", "Return the [MASK] of the array.")
+
+
 def test_from_a_checkout(tmp_path):
-    assert shipped_model() == ROOT / "weights"
-    done = fill(tmp_path, PYTHONPATH=str(ROOT))
+    found = python(ROOT, tmp_path, "-c", "import numbert; print(numbert.shipped_model())")
+    assert found.stdout.strip() == str(ROOT / "weights")
+    done = fill(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "%" in done.stdout
 
@@ -37,14 +43,14 @@ def test_from_an_installed_package(tmp_path):
     """Laid out as a wheel is: weights/ within the package (see pyproject.toml)."""
     shutil.copytree(ROOT / "numbert", tmp_path / "numbert", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "weights", tmp_path / "numbert" / "weights")
-    done = fill(tmp_path, PYTHONPATH=str(tmp_path))
+    done = fill(tmp_path, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == fill(tmp_path, PYTHONPATH=str(ROOT)).stdout
+    assert done.stdout == fill(ROOT, tmp_path).stdout
 
 
 def test_without_it_the_user_is_asked_for_a_model(tmp_path):
     shutil.copytree(ROOT / "numbert", tmp_path / "numbert", ignore=shutil.ignore_patterns("__pycache__"))
-    done = fill(tmp_path, PYTHONPATH=str(tmp_path))
+    done = fill(tmp_path, tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "numbert fill-mask: numbert's own model is not installed here; give --model FOLDER\n"
 

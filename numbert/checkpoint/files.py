@@ -34,12 +34,13 @@ def replacing(folder: str | Path) -> Iterator[Path]:
             to_disk(file)
         for file in files:
             os.replace(file, folder / file.name)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        to_disk(folder)
+    to_disk(folder)
 
 
 def to_disk(path: Path) -> None:
     """Waits until what was written to a file, or the names in a folder, would survive a power failure."""
+    if path.is_dir() and os.name != "posix":  # there a folder cannot be opened
+        return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numbert.bert.pretraining import BertForPreTraining
+from numbert.checkpoint.files import to_disk
 from numbert.errors import InputError
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.evaluation import Scores, latest_scores, mean_scores
@@ -225,6 +226,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = self.state
+        to_disk(self.run.metrics)  # what a checkpoint will not measure again
         self.run.save(
             state.step,
             lambda folder: write_checkpoint(folder, self.model, self.data.tokenizer, self.optimizer, state),
