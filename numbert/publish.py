@@ -87,7 +87,8 @@ def _card(
     commands = "\n".join(_command(one, number) for number, one in enumerate(runs, start=1))
     pictures = "\n\n".join(f"![curves of run-{number}](curves-{number}.png)" for number in range(1, len(runs) + 1))
     beginning = "from nothing" if runs[0].init is None else f"from {runs[0].init.folder.name}"
-    source = ", ".join(Path(file.path).name for file in run.files) or "the documentation on the machine"
+    texts = (f"{Path(file.path).name} (SHA-256 {file.sha256[:16]}...)" for file in run.files)
+    source = ", ".join(texts) or "the documentation on the machine"
     return f"""# Model card
 
 A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.num_attention_heads} heads, \

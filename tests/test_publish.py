@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from numbert import BertForPreTraining, InputError, publish
 from numbert.pretrain.entry import pretrain
+from numbert.pretrain.runs import Run
 from numbert.publish import publish as publish_run
 
 
@@ -52,7 +53,8 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):
     assert f"{result.bigrams.mlm_loss:.3f}" in card
     assert f"{result.frequencies.mlm_accuracy:.1%}" in card
     assert f"single precision {scores.loss:.5f}" in card
-    assert "kinds.txt: 0.03 MB, 60 documents, 720 sentences" in card
+    text = Run.read(result.folder).files[0]
+    assert f"kinds.txt (SHA-256 {text.sha256[:16]}...): 0.03 MB, 60 documents, 720 sentences" in card
     commands = re.findall(r"^numbert pretrain .*$", card, re.MULTILINE)
     assert commands == [
         "numbert pretrain kinds.txt --output run-1 --steps 60 --vocab-size 200 --hidden-size 16 --length 24 "
