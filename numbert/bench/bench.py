@@ -63,9 +63,11 @@ class BenchResult:
 def format_result(result: BenchResult) -> str:
     """The result as tables for people to read."""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    repeated = result.races or result.kernels or result.profiles  # all but memory
+    how = f"; medians of {result.rounds} rounds, in each of which all take their turns" if repeated else ""
     parts = [
-        f"{versions}\n{result.threads} threads for each; medians of {result.rounds} rounds, in each of which all "
-        "take their turns.\nWhatever else the machine does meanwhile is in the numbers too."
+        f"{versions}\n{result.threads} threads for each{how}.\n"
+        "Whatever else the machine does meanwhile is in the numbers too."
     ]
     parts += [race.table() for race in result.races]
     parts += [kernels_table(result.kernels)] if result.kernels else []
