@@ -165,7 +165,7 @@ def _package(module: str) -> Any:
         return importlib.import_module(f"huggingface_hub.{module}")
     except ImportError:
         raise InputError(
-            "downloading needs the package huggingface_hub, which is not installed: pip install numbert[hub]"
+            "downloading needs the package huggingface_hub, which is not installed: pip install huggingface_hub"
         ) from None
 
 

@@ -688,6 +688,14 @@ BERT = [
         gradient=True,
     ),
     Mutant(
+        "one-factor-for-both-losses",
+        "bert/pretraining.py",
+        "cross_entropy_backward(d_nsp_loss, ",
+        "cross_entropy_backward(d_mlm_loss, ",
+        "the pairs of a part of a batch count as much as it has of the words",
+        tests=(MODEL,),
+    ),
+    Mutant(
         "next-sentence-loss-lost",
         "bert/pretraining.py",
         "            loss, nsp_probs = cross_entropy(seq_relationship_score, next_sentence_label)\n"

@@ -292,7 +292,7 @@ class TestWhatCannotBeFetched:
     def test_the_package_is_not_installed(self, monkeypatch):
         for module in [name for name in sys.modules if name.startswith("huggingface_hub")]:
             monkeypatch.setitem(sys.modules, module, None)
-        refused(r"huggingface_hub, which is not installed: pip install numbert\[hub\]$")
+        refused(r"huggingface_hub, which is not installed: pip install huggingface_hub$")
 
 
 class TestTheDisk:

@@ -131,6 +131,23 @@ class TestLosses:
         order = model(**given, next_sentence_label=batch["next_sentence_label"]).loss
         assert both == pytest.approx(words + order, rel=1e-12)
 
+    def test_each_loss_can_have_a_factor_of_its_own_in_backward(self):
+        """As a part of a batch needs it. The gradient of either loss alone is proved by the complex step."""
+        given = tiny.batch()
+        d_mlm_loss, d_nsp_loss = 0.3, -1.7
+
+        def gradients(left_out, factor):
+            model = BertForPreTraining(tiny.config(), seed=1, dtype=np.float64).eval()
+            model(**{name: array for name, array in given.items() if name != left_out})
+            d_embeds = model.backward(factor)["inputs_embeds"]
+            nothing = np.zeros(())  # the heads of the loss that is left out get none
+            return [d_embeds, *(nothing if p.grad is None else p.grad for p in model.parameters())]
+
+        together = gradients(None, (d_mlm_loss, d_nsp_loss))
+        words, pairs = gradients("next_sentence_label", d_mlm_loss), gradients("labels", d_nsp_loss)
+        for whole, of_words, of_pairs in zip(together, words, pairs, strict=True):
+            np.testing.assert_allclose(whole, of_words + of_pairs, rtol=1e-12, atol=1e-15)
+
     def test_not_next_is_learned_too(self):
         """Label 1 has its own gradient: an ignore index of 0 or 1 would lose half of the task."""
         for label in (0, 1):

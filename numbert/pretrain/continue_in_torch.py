@@ -1,6 +1,6 @@
 """Goes on in PyTorch with a training that numbert began: on a GPU, if there is one.
 
-    pip install torch transformers numbert
+    pip install torch transformers path/to/numbert     # its checkout
     python continue.py [--device cuda] [--save-every 500]
 
 The folder of this script holds what `numbert export-optimizer` took from a run: model and tokenizer, AdamW's

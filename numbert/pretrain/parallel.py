@@ -44,7 +44,7 @@ class Processes:
         try:
             from mpi4py import MPI
         except ImportError as error:
-            raise InputError(f"mpirun needs mpi4py: pip install 'numbert[mpi]' ({error})") from None
+            raise InputError(f"mpirun needs mpi4py: pip install mpi4py ({error})") from None
         started = max(int(os.environ.get(name, "1")) for name in _SIZES)
         if (seen := MPI.COMM_WORLD.Get_size()) != started:
             raise InputError(
