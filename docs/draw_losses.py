@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from numbert.pretrain.runs import read_metrics
+from numbert.train.metrics import read_metrics
 
 RUNS = {
     "normal": ("the default run", "#0072b2"),

@@ -7,15 +7,16 @@ from typing import NoReturn
 
 from numbert import bert, nn
 from numbert.bert import *  # noqa: F403 (every class of the seeds: numbert.bert.__all__)
-from numbert.checkpoint.tokenizer import load_tokenizer
 from numbert.config import BertConfig
 from numbert.errors import InputError, NotYetError
-from numbert.gradcheck import GradcheckError, gradcheck
+from numbert.files.shipped import shipped_model
+from numbert.files.tokenizer import load_tokenizer
 from numbert.inference import embed, fill_mask, next_sentence
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
-from numbert.nn.module import Module, Parameter, no_grad
-from numbert.pretrain.optimizer import AdamW, clip_grad_norm
-from numbert.shipped import shipped_model
+from numbert.nn.module import Module, Parameter
+from numbert.nn.switches import no_grad
+from numbert.proof import GradcheckError, gradcheck
+from numbert.train.optimizer import AdamW, clip_grad_norm
 
 __version__ = "0.1.0"
 
@@ -53,5 +54,7 @@ NOT_YET = (
 
 
 def __getattr__(name: str) -> NoReturn:
-    reason = "is not in numbert yet" if name in NOT_YET else "is not a name of numbert"
-    raise AttributeError(f"{name} {reason}")
+    if name in NOT_YET:
+        # No AttributeError: `from numbert import NAME` would turn one into an ImportError without the reason.
+        raise NotYetError(f"{name} is not in numbert yet")
+    raise AttributeError(f"{name} is not a name of numbert")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-SHARED = HERE.parent.parent / "shared"
-sys.path.insert(0, str(HERE))  # so that tests in subfolders find the helpers here
+# So that tests in all folders find the helpers, and the mutants are a package.
+sys.path[:0] = [str(Path(__file__).parent / "helpers"), str(Path(__file__).parent)]
+
+from places import SHARED  # noqa: E402
 
 
 def _may_not_be(reason):

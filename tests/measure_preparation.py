@@ -22,9 +22,9 @@ _AT_A_TIME = 200_000  # words
 PREPARE = """
 import json, resource, sys, time
 from pathlib import Path
-from numbert.pretrain.corpus import find_corpus
-from numbert.pretrain.prepare import prepare
-from numbert.pretrain.progress import Progress
+from numbert.text.corpus import find_corpus
+from numbert.text.prepare import prepare
+from numbert.progress import Progress
 
 def peak():  # MiB
     if (status := Path("/proc/self/status")).exists():  # where ru_maxrss is the parent's, if that was more

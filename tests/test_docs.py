@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from places import ROOT
 
 import numbert
 
-ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", *sorted((ROOT / "weights").glob("*.md"))]
 SOURCE = {
@@ -154,7 +154,7 @@ def modules(*packages):
 # A class or function of numbert by its name, as prose refers to it.
 PUBLIC = {
     name: value
-    for module in [numbert, *modules("numbert.nn", "numbert.bert", "numbert.checkpoint")]
+    for module in [numbert, *modules("numbert.nn", "numbert.bert", "numbert.bert.tasks", "numbert.files")]
     for name, value in vars(module).items()
     if getattr(value, "__module__", "").startswith("numbert") or name.isupper()
 }
@@ -218,7 +218,7 @@ def test_every_name_in_backticks_is_a_name_in_numbert(page):
 
 def test_every_backward_has_its_derivation():
     backwards = set()
-    for module in modules("numbert.nn", "numbert.bert"):
+    for module in modules("numbert.nn", "numbert.bert", "numbert.bert.tasks"):
         for name, value in vars(module).items():
             if getattr(value, "__module__", None) != module.__name__ or name.startswith("_"):
                 continue
@@ -231,23 +231,70 @@ def test_every_backward_has_its_derivation():
     assert listed == backwards - {"Module.backward"}
 
 
-def test_imports_point_one_way_as_the_table_in_architecture_says():
-    """Imports at the head of a module: one inside a function, or for type checkers, waits until all are there."""
+def import_table():
+    """What each part of numbert may import, by docs/architecture.md."""
     table = split(ROOT / "docs" / "architecture.md")[0].partition("## Layout")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `numbert/([\w]+)(?:/|\.py)` \|.*\| ([^|]*) \|$", table, re.MULTILINE)
-    allowed: dict[str, set[str]] = {}
-    for part, imports in rows:
-        allowed[part] = {part, *re.findall(r"`(\w+)`", imports)}
-        assert allowed[part] <= set(allowed), f"numbert/{part} may import what stands below it in the table"
+    return {part: {part, *re.findall(r"`(\w+)`", imports)} for part, imports in rows}
+
+
+def imported_from_numbert(path, text):
+    """Every module of numbert that a file imports: at its head, in a function, or for type checkers alone."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} has a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name for name in names if name.split(".")[0] == "numbert")
+
+
+def test_imports_point_one_way_as_the_table_in_architecture_says():
+    allowed = import_table()
+    above: set[str] = set()
+    for part, imports in allowed.items():
+        assert imports <= above | {part}, f"numbert/{part} may import what stands above it in the table"
+        above.add(part)
     for path, text in SOURCE.items():
         part = path.split("/")[1].removesuffix(".py")
         if part in ("__init__", "__main__"):
             continue
         assert part in allowed, f"docs/architecture.md has no row for numbert/{part}"
-        for node in ast.parse(text).body:
-            names = [node.module] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                package, _, rest = (name or "").partition(".")
-                if package == "numbert":
-                    assert rest.split(".")[0] in allowed[part], f"{path} imports {name}"
+        for name in imported_from_numbert(path, text):
+            if name == "numbert.__version__":
+                continue
+            assert name.split(".")[1] in allowed[part], f"{path} imports {name}"
+
+
+def test_the_table_of_imports_promises_nothing_that_is_not_so():
+    used = {part: {part} for part in import_table()}
+    for path, text in SOURCE.items():
+        part = path.split("/")[1].removesuffix(".py")
+        if part in used:
+            used[part] |= {name.split(".")[1] for name in imported_from_numbert(path, text)}
+    for part, imports in import_table().items():
+        assert imports <= used[part], f"numbert/{part} does not import {imports - used[part]}"
+
+
+def test_no_file_is_in_a_circle_of_imports():
+    names = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in SOURCE}
+    imports = {
+        name: {
+            target
+            for imported in imported_from_numbert(path, SOURCE[path])
+            if (target := imported if imported in names else imported.rpartition(".")[0]) in names
+        }
+        for name, path in names.items()
+        if name not in ("numbert", "numbert.__main__")
+    }
+    done: set[str] = set()
+
+    def visit(name, way):
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for target in sorted(imports.get(name, ())):
+                visit(target, [*way, name])
+            done.add(name)
+
+    for name in imports:
+        visit(name, [])

@@ -26,7 +26,7 @@ from numbert.bench.workloads import (
     train_gflop,
 )
 from numbert.bert.model import BertModel
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.blocks import cpu_count

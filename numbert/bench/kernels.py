@@ -13,8 +13,8 @@ import numpy as np
 from numbert.bench.race import aligned, compare, in_turn
 from numbert.config import BertConfig
 from numbert.nn.activations import SQRT_HALF, gelu, gelu_backward
+from numbert.nn.array import Array
 from numbert.nn.functional import layer_norm, softmax
-from numbert.nn.module import Array
 
 EPS = 1e-12
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from numbert.bench.race import aligned, compare
 from numbert.bench.workloads import forward_and_backward, make_batch
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 

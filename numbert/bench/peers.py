@@ -10,10 +10,10 @@ from typing import Any
 
 from numbert.bench.race import Absent, Contestant
 from numbert.bench.workloads import ADAMW, Batch, forward_answer
-from numbert.bert.model import BertPreTrainedModel
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.nn.array import Array
 from numbert.nn.blocks import cpu_count
 from numbert.nn.functional import IGNORE
-from numbert.nn.module import Array
 
 TORCH, TORCH_MASKED, ONNXRUNTIME = "torch", "torch, masked only", "onnxruntime"
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from numbert.bench.race import MATMUL, MATMUL_GFLOP, aligned, in_turn, matmul_run
 from numbert.bert import attention as bert_attention
-from numbert.bert import heads, model, pretraining
+from numbert.bert import heads, model
+from numbert.bert.tasks import pretraining
 from numbert.nn import activations, functional, layers
-from numbert.pretrain import optimizer
+from numbert.train import optimizer
 
 BETWEEN = "zero_grad and the caller"
 

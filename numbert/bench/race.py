@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from numbert.nn.module import Array
+from numbert.nn.array import Array
 
 # Seconds before each timed run, in which the threads of the library that ran before stop waiting for more work.
 PAUSE = 0.1

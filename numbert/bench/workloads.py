@@ -9,11 +9,12 @@ import numpy as np
 
 from numbert.bench.race import Contestant
 from numbert.bert.model import BertModel
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
-from numbert.nn.module import Array, no_grad
+from numbert.nn.switches import no_grad
 
 MASKED = 0.15
 ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
@@ -136,7 +137,7 @@ def forward_and_backward(model: BertForPreTraining, batch: Batch) -> Array:
 
 def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
     """A step as numbert's trainer takes it: only the masked positions are decoded."""
-    from numbert.pretrain.optimizer import AdamW
+    from numbert.train.optimizer import AdamW
 
     optimizer = AdamW(model.parameters(), **ADAMW)
     model.train()

@@ -1,37 +1,6 @@
-"""BERT, in the order data flows: embeddings, attention, layer, pooler, heads, model, pretraining."""
+"""BERT, in the order data flows: embeddings, attention, layer, encoder, pooler, heads, model, tasks."""
 
-from numbert.bert.attention import BertAttention, BertSelfAttention, BertSelfOutput
-from numbert.bert.embeddings import BertEmbeddings
-from numbert.bert.heads import (
-    BertLMPredictionHead,
-    BertOnlyMLMHead,
-    BertOnlyNSPHead,
-    BertPredictionHeadTransform,
-    BertPreTrainingHeads,
-)
-from numbert.bert.layer import BertEncoder, BertIntermediate, BertLayer, BertOutput
-from numbert.bert.model import BertModel, BertPreTrainedModel
-from numbert.bert.pooler import BertPooler
-from numbert.bert.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.bert.tasks import registry
+from numbert.bert.tasks.registry import *  # noqa: F403 (the one list of classes)
 
-__all__ = [
-    "BertAttention",
-    "BertEmbeddings",
-    "BertEncoder",
-    "BertForMaskedLM",
-    "BertForNextSentencePrediction",
-    "BertForPreTraining",
-    "BertIntermediate",
-    "BertLMPredictionHead",
-    "BertLayer",
-    "BertModel",
-    "BertOnlyMLMHead",
-    "BertOnlyNSPHead",
-    "BertOutput",
-    "BertPooler",
-    "BertPreTrainedModel",
-    "BertPreTrainingHeads",
-    "BertPredictionHeadTransform",
-    "BertSelfAttention",
-    "BertSelfOutput",
-]
+__all__ = registry.__all__

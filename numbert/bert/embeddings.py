@@ -9,8 +9,9 @@ from numpy.typing import DTypeLike
 
 from numbert.config import BertConfig
 from numbert.errors import InputError
+from numbert.nn.array import Array
 from numbert.nn.layers import Dropout, Embedding, LayerNorm
-from numbert.nn.module import Array, Module
+from numbert.nn.module import Module
 
 
 class BertEmbeddings(Module):

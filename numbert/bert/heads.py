@@ -9,9 +9,11 @@ from numpy.typing import DTypeLike
 
 from numbert.config import BertConfig
 from numbert.nn.activations import ACT2FN
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE, cross_entropy, cross_entropy_backward
 from numbert.nn.layers import LayerNorm, Linear
-from numbert.nn.module import Array, Module, Parameter, no_grad
+from numbert.nn.module import Module, Parameter
+from numbert.nn.switches import no_grad
 
 
 class BertPredictionHeadTransform(Module):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from numbert.errors import InputError, NotYetError
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
-from numbert.nn.module import Array
 
 
 def checked_inputs(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from numbert.nn.module import Array
+from numbert.config import BertConfig
+from numbert.nn.array import Array
 
 
 @dataclass
@@ -97,3 +98,7 @@ class HeadOutput(ModelOutput):
     logits: Array | None = None
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
+
+
+def returns_dict(return_dict: bool | None, config: BertConfig) -> bool:
+    return config.return_dict if return_dict is None else return_dict

@@ -40,7 +40,7 @@ def add_to(commands: Commands) -> None:
 
 def _pretrain(options: argparse.Namespace) -> int:
     from numbert.pretrain.entry import pretrain
-    from numbert.pretrain.parallel import Processes
+    from numbert.train.processes import Processes
 
     given = vars(options).copy()
     for name in ("command", "run", "json"):
@@ -52,7 +52,7 @@ def _pretrain(options: argparse.Namespace) -> int:
 
 
 def _documentation(options: argparse.Namespace) -> int:
-    from numbert.pretrain.documentation import all_roots, default_roots, documentation
+    from numbert.text.documentation import all_roots, default_roots, documentation
 
     roots = all_roots() if options.all else default_roots()
     documents = [document for document in documentation(roots, sys.stderr.isatty()) if document]
@@ -67,14 +67,14 @@ def _documentation(options: argparse.Namespace) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from numbert.plot import plot_run
+    from numbert.views.curves import plot_run
 
     print(plot_run(options.run_folder, options.output))
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from numbert.publish import publish
+    from numbert.pretrain.publish import publish
 
     print(publish(options.run_folder, options.output))
     return 0

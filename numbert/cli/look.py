@@ -32,8 +32,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _summary(options: argparse.Namespace) -> int:
-    from numbert.describe import summary
-    from numbert.nn.module import uninitialized
+    from numbert.inside.summary import summary
+    from numbert.nn.switches import uninitialized
 
     config, model_class = _described(options)
     with uninitialized():
@@ -46,7 +46,7 @@ def _summary(options: argparse.Namespace) -> int:
 
 
 def _shapes(options: argparse.Namespace) -> int:
-    from numbert.describe import shapes, shapes_table
+    from numbert.inside.shapes import shapes, shapes_table
 
     config, model_class = _described(options)
     rows = shapes(config, model_class, options.batch, options.length, options.saved)
@@ -55,7 +55,7 @@ def _shapes(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from numbert.checkpoint.inspect import inspect
+    from numbert.inside.inspect import inspect
 
     inspection = inspect(options.folder)
     print(json.dumps(inspection.to_dict(), indent=2) if options.json else inspection)
@@ -71,8 +71,8 @@ def _takes_configuration(p: argparse.ArgumentParser, model_class: str) -> None:
 
 def _described(options: argparse.Namespace) -> tuple[Any, Any]:
     """The configuration and class that `summary` and `shapes` describe; by default bert-base-cased's."""
+    from numbert.bert.tasks.registry import model_class_named
     from numbert.config import BertConfig
-    from numbert.describe import model_class_named
 
     config = BertConfig(vocab_size=28996)
     if options.model is not None:

@@ -29,7 +29,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _gradcheck(options: argparse.Namespace) -> int:
-    from numbert.gradcheck import gradcheck_all
+    from numbert.proof import gradcheck_all
 
     failed = 0
     rows = []

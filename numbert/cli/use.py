@@ -39,8 +39,8 @@ def add_to(commands: Commands) -> None:
 
 
 def _fill_mask(options: argparse.Namespace) -> int:
-    from numbert.bert.pretraining import BertForMaskedLM
-    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.bert.tasks.pretraining import BertForMaskedLM
+    from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import fill_mask
 
     folder = _model_folder(options)
@@ -59,8 +59,8 @@ def _fill_mask(options: argparse.Namespace) -> int:
 
 
 def _next_sentence(options: argparse.Namespace) -> int:
-    from numbert.bert.pretraining import BertForNextSentencePrediction
-    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.bert.tasks.pretraining import BertForNextSentencePrediction
+    from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import next_sentence
 
     folder = _model_folder(options)
@@ -78,7 +78,7 @@ def _embed(options: argparse.Namespace) -> int:
     import numpy as np
 
     from numbert.bert.model import BertModel
-    from numbert.checkpoint.tokenizer import load_tokenizer
+    from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import embed, overlong
 
     folder = _model_folder(options)
@@ -102,7 +102,7 @@ def _embed(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from numbert.download import download
+    from numbert.files.hub import download
 
     print(download(options.name, options.output, options.revision, progress=sys.stderr.isatty()))
     return 0
@@ -116,7 +116,7 @@ def _takes_model(p: argparse.ArgumentParser) -> None:
 
 def _model_folder(options: argparse.Namespace) -> Path:
     """The one that was named, or the weights that come with numbert."""
-    from numbert.shipped import shipped_model
+    from numbert.files.shipped import shipped_model
 
     folder: Path | None = options.model
     return shipped_model() if folder is None else folder

@@ -30,7 +30,8 @@ from numbert.nn.functional import (
     softmax_backward,
 )
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
-from numbert.nn.module import Module, ModuleList, Parameter, no_grad
+from numbert.nn.module import Module, ModuleList, Parameter
+from numbert.nn.switches import no_grad
 
 __all__ = [
     "ACT2FN",

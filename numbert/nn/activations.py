@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
-from numbert.nn.module import Array, Module
+from numbert.nn.module import Module
 
 SQRT_HALF = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)

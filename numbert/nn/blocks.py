@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from numbert.nn.module import Array
+from numbert.nn.array import Array
 
 # Elements in one block, 256 KB in float32: a few such blocks fit a core's L2 cache of 512 KB to 2 MB.
 BLOCK = 65_536

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
+from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
-from numbert.nn.module import Array
 
 IGNORE = -100
 

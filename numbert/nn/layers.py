@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numbert.errors import InputError
+from numbert.nn.array import Array
 from numbert.nn.functional import layer_norm, layer_norm_backward
-from numbert.nn.module import Array, Module, Parameter
+from numbert.nn.module import Module, Parameter
 
 
 class Linear(Module):

@@ -1,51 +1,17 @@
-"""Module and Parameter: what every layer is made of, and the two switches (train/eval, no_grad)."""
+"""Module and Parameter: what every layer is made of."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from numbert.errors import InputError, abridged
-
-Array = NDArray[Any]
-
-_remembering: ContextVar[bool] = ContextVar("remembering", default=True)
-_drawing: ContextVar[bool] = ContextVar("drawing", default=True)
-
-
-@contextlib.contextmanager
-def no_grad() -> Iterator[None]:
-    """Within it, forward remembers nothing for backward, and nothing else changes.
-
-    It holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so one
-    model can serve many threads at once.
-    """
-    token = _remembering.set(False)
-    try:
-        yield
-    finally:
-        _remembering.reset(token)
-
-
-def remembering() -> bool:
-    """Whether forward remembers: False within `no_grad()`."""
-    return _remembering.get()
-
-
-@contextlib.contextmanager
-def uninitialized() -> Iterator[None]:
-    """Within it, new parameters are reserved but not filled: for a model whose weights come from a file."""
-    token = _drawing.set(False)
-    try:
-        yield
-    finally:
-        _drawing.reset(token)
+from numbert.nn.array import Array
+from numbert.nn.switches import drawing, remembering
 
 
 class Parameter:
@@ -65,7 +31,7 @@ class Parameter:
     @classmethod
     def normal(cls, shape: tuple[int, ...], std: float, seed: Any, dtype: DTypeLike) -> Parameter:
         """Draws from normal(0, std). The draw is in float32 for every dtype, so that one seed gives one model."""
-        if not _drawing.get():
+        if not drawing():
             return cls(np.empty(shape, dtype))
         values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         values *= std
@@ -134,7 +100,7 @@ class Module:
 
     def remember(self, **values: Any) -> None:
         """Keeps values for backward as `self.saved`; under `no_grad()` it keeps nothing."""
-        if _remembering.get():
+        if remembering():
             self.saved = SimpleNamespace(**values)
 
     def recall(self) -> SimpleNamespace:

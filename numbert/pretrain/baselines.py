@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
-from numbert.nn.module import Array
 from numbert.pretrain.batches import Batch
 
 _TOKENS_AT_A_TIME = 1 << 22

@@ -7,11 +7,11 @@ from typing import Self
 
 import numpy as np
 
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
-from numbert.nn.module import Array
-from numbert.pretrain.documents import Documents
 from numbert.pretrain.settings import MASKED
-from numbert.pretrain.vocabulary import CLS, FIRST_WORD, MASK, PAD, SEP
+from numbert.text.documents import Documents
+from numbert.text.vocabulary import CLS, FIRST_WORD, MASK, PAD, SEP
 
 # Of the words to be predicted; the rest stay as they are.
 REPLACED_BY_MASK = 0.8

@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 from tokenizers import Tokenizer
 
-from numbert.bert.pretraining import BertForPreTraining
-from numbert.checkpoint.load import Checkpoint, load_into
-from numbert.checkpoint.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
-from numbert.nn.module import uninitialized
+from numbert.files.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from numbert.files.weights import Checkpoint, load_into
+from numbert.nn.switches import uninitialized
 from numbert.pretrain.settings import Settings
 
 

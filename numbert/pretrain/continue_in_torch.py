@@ -29,14 +29,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import BertForPreTraining
 
-from numbert.checkpoint.files import to_disk
-from numbert.checkpoint.tokenizer import load_tokenizer
+from numbert.files.atomic import to_disk
+from numbert.files.tokenizer import load_tokenizer
 from numbert.pretrain.batches import Batch, make_batch
-from numbert.pretrain.documents import Documents
-from numbert.pretrain.optimizer import warmup_then_linear_decay
 from numbert.pretrain.pairs import PairStream, Position
-from numbert.pretrain.settings import Purpose, generator
-from numbert.pretrain.vocabulary import pieces_that_go_on
+from numbert.randomness import Purpose, generator
+from numbert.text.documents import Documents
+from numbert.text.vocabulary import pieces_that_go_on
+from numbert.train.optimizer import warmup_then_linear_decay
 
 HERE = Path(__file__).parent
 

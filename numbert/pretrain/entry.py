@@ -11,20 +11,22 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
-from numbert.nn.module import uninitialized
+from numbert.nn.switches import uninitialized
 from numbert.pretrain.baselines import Guess
 from numbert.pretrain.beginning import Beginning
-from numbert.pretrain.corpus import Corpus, find_corpus
 from numbert.pretrain.evaluation import Fill, Scores, fill_masks
-from numbert.pretrain.parallel import Processes
-from numbert.pretrain.prepare import Data, prepare
-from numbert.pretrain.progress import Progress
-from numbert.pretrain.runs import Run, locked, new_folder, read_metrics
-from numbert.pretrain.settings import Purpose, Settings, generator
+from numbert.pretrain.runs import Run, locked, new_folder
+from numbert.pretrain.settings import Settings
 from numbert.pretrain.trainer import Intervals, Trainer, uniform_loss
+from numbert.progress import Progress
+from numbert.randomness import Purpose, generator
+from numbert.text.corpus import Corpus, find_corpus
+from numbert.text.prepare import Data, prepare
+from numbert.train.metrics import read_metrics
+from numbert.train.processes import Processes
 
 _SENTENCES_TO_FILL = 10_000  # words to fill in are drawn from so many held-out sentences
 

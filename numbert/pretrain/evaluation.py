@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.nn.functional import IGNORE, softmax
-from numbert.nn.module import no_grad
+from numbert.nn.switches import no_grad
 from numbert.pretrain.batches import Batch
-from numbert.pretrain.vocabulary import MASK
+from numbert.text.vocabulary import MASK
 
 
 @dataclass(frozen=True)

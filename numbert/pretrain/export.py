@@ -22,16 +22,16 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from numbert.bert.pretraining import BertForPreTraining
-from numbert.checkpoint.files import replacing
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
-from numbert.nn.module import uninitialized
-from numbert.pretrain.optimizer import AdamW, decay_groups, warmup_then_linear_decay
+from numbert.files.atomic import replacing
+from numbert.nn.switches import uninitialized
 from numbert.pretrain.runs import Run, State
 from numbert.pretrain.settings import Settings
 from numbert.pretrain.snapshot import OPTIMIZER, STATE, read_checkpoint
 from numbert.pretrain.trainer import BETAS
+from numbert.train.optimizer import AdamW, decay_groups, warmup_then_linear_decay
 
 PLAN = "training.json"
 SCRIPT = "continue.py"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from numbert.bert.pretraining import BertForPreTraining
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.errors import InputError
-from numbert.nn.module import Array
+from numbert.nn.array import Array
 from numbert.pretrain.baselines import WordCounts
 from numbert.pretrain.batches import Batch, make_batch
-from numbert.pretrain.documents import Documents
 from numbert.pretrain.evaluation import Scores, evaluate
 from numbert.pretrain.pairs import PairStream
-from numbert.pretrain.prepare import Data
-from numbert.pretrain.settings import Purpose, Settings, generator
-from numbert.pretrain.vocabulary import pieces_that_go_on
+from numbert.pretrain.settings import Settings
+from numbert.randomness import Purpose, generator
+from numbert.text.documents import Documents
+from numbert.text.prepare import Data
+from numbert.text.vocabulary import pieces_that_go_on
 
 PAIRS_AT_MOST = 4_000  # are looked at in every evaluation
 TOKENS_AT_MOST = 50_000_000  # of the text are counted for guessing

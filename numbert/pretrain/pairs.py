@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from numbert.errors import InputError
-from numbert.nn.module import Array
-from numbert.pretrain.documents import Documents
-from numbert.pretrain.settings import Purpose, generator
+from numbert.nn.array import Array
+from numbert.randomness import Purpose, generator
+from numbert.text.documents import Documents
 
 IS_NEXT, NOT_NEXT = 0, 1
 # One in ten examples is made shorter than it could be, so that the model sees short inputs too.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import re
 import shutil
@@ -22,12 +21,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
 
-from numbert.checkpoint.files import replacing, to_disk
 from numbert.errors import InputError
+from numbert.files.atomic import replacing, to_disk
 from numbert.pretrain.beginning import Beginning
-from numbert.pretrain.corpus import Corpus, TextFile
 from numbert.pretrain.pairs import Position
 from numbert.pretrain.settings import Settings
+from numbert.text.corpus import Corpus, TextFile
 
 # What a process that was killed may leave behind: of a file, of the data, of a checkpoint.
 _LEFTOVER = re.compile(r"\.writing-.*|\.data\.unfinished|\.step-\d+\.(unfinished|removed)")
@@ -271,52 +270,6 @@ def new_folder(folder: Path) -> Iterator[None]:
                     for path in made:
                         path.rmdir()
             raise
-
-
-class Metrics:
-    """metrics.jsonl: a JSON object in each line, in order of "step".
-
-    A line about training has the means since the line before: "loss", "mlm_loss", "nsp_loss" in nats,
-    "mlm_accuracy", "nsp_accuracy"; of its step the "learning_rate", the "gradient_norm" before clipping and
-    "gradient_norms" of each part of the model; and since the run began "tokens", "seconds", "data_seconds".
-    A line about held-out documents has "held_out", "frequencies" and "bigrams", each an object.
-
-    Args:
-        path: the file; its lines about later steps than `step` are dropped, as these will be made again.
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        kept = [line for line in read_metrics(path) if line["step"] <= step] if path.exists() else []
-        with replacing(path.parent) as new:
-            (new / path.name).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-
-    def write(self, **values: Any) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl. A last one that is broken is being written just now, and is left out.
-
-    Raises:
-        InputError: another line is not a JSON object with a step.
-    """
-    lines = [(i, line) for i, line in enumerate(path.read_bytes().split(b"\n"), start=1) if line.strip()]
-    metrics = []
-    for number, line in lines:
-        try:
-            values = json.loads(line)
-            wrong = None if math.isfinite(values["step"]) else f"its step is {values['step']!r}"
-        except ValueError as error:  # not JSON, or not UTF-8
-            wrong = str(error)
-        except (KeyError, TypeError, IndexError):
-            wrong = 'it is not an object with a "step"'
-        if wrong is None:
-            metrics.append(values)
-        elif number != lines[-1][0]:
-            raise InputError(f"{path}, line {number} is broken: {wrong}")
-    return metrics
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

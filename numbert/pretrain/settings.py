@@ -5,34 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
-
-import numpy as np
 
 from numbert.config import BertConfig
 from numbert.errors import InputError
 
 MASKED = 0.15  # of the words are predicted
 LARGEST_VOCABULARY = 1_000_000
-
-
-class Purpose(IntEnum):
-    """What random numbers are for, besides the weights and the dropout of the first process."""
-
-    PAIRS = 1
-    MASKS = 2
-    HELD_OUT = 3
-    HELD_OUT_MASKS = 4
-    FILLS = 5
-    DROPOUT = 6
-    DOCUMENTS = 7
-
-
-def generator(seed: int, purpose: Purpose, number: int = 0, part: int = 0) -> np.random.Generator:
-    """Always the same for the same arguments, and independent of all others: so a run that is resumed needs to
-    know no more than its step."""
-    return np.random.default_rng([seed, purpose, number, part])
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from numbert.bert.pretraining import BertForPreTraining
-from numbert.checkpoint.load import Checkpoint, load_into
-from numbert.checkpoint.tokenizer import save_tokenizer
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.errors import InputError
-from numbert.pretrain.optimizer import AdamW, Moments
+from numbert.files.tokenizer import save_tokenizer
+from numbert.files.weights import Checkpoint, load_into
 from numbert.pretrain.runs import State
+from numbert.train.optimizer import AdamW, Moments
 
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 

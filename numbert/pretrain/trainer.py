@@ -14,20 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from numbert.bert.pretraining import BertForPreTraining
-from numbert.checkpoint.files import to_disk
+from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.errors import InputError
+from numbert.files.atomic import to_disk
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.evaluation import Scores, latest_scores, mean_scores
 from numbert.pretrain.held_out import BatchMaker, HeldOut
-from numbert.pretrain.optimizer import AdamW, clip_grad_norm, decay_groups, warmup_then_linear_decay
 from numbert.pretrain.pairs import PairStream
-from numbert.pretrain.parallel import Processes
-from numbert.pretrain.prepare import Data
-from numbert.pretrain.progress import Progress
-from numbert.pretrain.runs import Metrics, Run, State
-from numbert.pretrain.settings import Purpose, generator
+from numbert.pretrain.runs import Run, State
 from numbert.pretrain.snapshot import read_checkpoint, save_model_folder, write_checkpoint
+from numbert.progress import Progress
+from numbert.randomness import Purpose, generator
+from numbert.text.prepare import Data
+from numbert.train.metrics import Metrics
+from numbert.train.optimizer import AdamW, clip_grad_norm, decay_groups, warmup_then_linear_decay
+from numbert.train.processes import Processes
 
 BETAS = (0.9, 0.98)
 STEPS_IN_A_LINE = 10  # of the metrics

@@ -10,7 +10,7 @@ import tiny
 
 import numbert
 from numbert import InputError
-from numbert.checkpoint.tokenizer import bert_tokenizer, save_tokenizer
+from numbert.files.tokenizer import bert_tokenizer, save_tokenizer
 
 pytestmark = pytest.mark.live
 torch = pytest.importorskip("torch", reason="needs torch")

@@ -1,4 +1,4 @@
-"""The comparison of test_minilm.py with transformers in this process, on every number."""
+"""The comparison of bert/test_minilm.py with transformers in this process, on every number."""
 
 import minilm
 import pytest

@@ -9,7 +9,7 @@ transformers = pytest.importorskip("transformers", reason="needs transformers")
 
 from numbert import BertForPreTraining, Parameter  # noqa: E402
 from numbert.pretrain.entry import pretrain  # noqa: E402
-from numbert.pretrain.optimizer import AdamW, clip_grad_norm  # noqa: E402
+from numbert.train.optimizer import AdamW, clip_grad_norm  # noqa: E402
 
 
 def test_transformers_reads_the_folder_and_gives_the_same_numbers(tmp_path):

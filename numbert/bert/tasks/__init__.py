@@ -1,0 +1,1 @@
+"""BERT with a head for a task."""

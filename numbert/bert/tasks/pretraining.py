@@ -1,0 +1,223 @@
+"""The models that learn from raw text: BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from numbert.bert.heads import (
+    BertOnlyMLMHead,
+    BertOnlyNSPHead,
+    BertPreTrainingHeads,
+    masked_lm_loss,
+    masked_lm_loss_backward,
+)
+from numbert.bert.inputs import checked_labels
+from numbert.bert.model import BertModel
+from numbert.bert.outputs import BertForPreTrainingOutput, HeadOutput, returns_dict
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.config import BertConfig
+from numbert.nn.array import Array
+from numbert.nn.functional import cross_entropy, cross_entropy_backward
+from numbert.nn.module import Parameter
+
+
+class BertForPreTraining(BertPreTrainedModel):
+    """BertModel with both pretraining heads: masked words (MLM) and next sentence (NSP).
+
+    The arguments are in `BertPreTrainedModel`. With `config.tie_word_embeddings` the decoder's weight and the
+    word embeddings are one Parameter, which gets both gradients.
+    """
+
+    def __init__(
+        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(config, seed, dtype)
+        self.bert = BertModel(config, seed=self.rng, dtype=dtype)
+        self.cls = BertPreTrainingHeads(config, tied_weight(self.bert), seed=self.rng, dtype=dtype)
+
+    def forward(
+        self,
+        input_ids: ArrayLike | None = None,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        next_sentence_label: ArrayLike | None = None,
+        return_dict: bool | None = None,
+        return_logits: bool = True,
+        **inputs: Any,
+    ) -> Any:
+        """-> BertForPreTrainingOutput, or its tuple where return_dict is False.
+
+        Args:
+            labels: integers [b,l], the word at each masked position and -100 elsewhere.
+            next_sentence_label: integers [b]: 0 the second segment follows the first, 1 it does not, -100 ignore.
+            return_logits: False leaves prediction_logits out where labels are given, and with it the work of
+                decoding the positions without a label.
+            inputs: as in `BertModel.forward`, like the first three.
+
+        Raises:
+            InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
+        """
+        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
+        sequence_output, pooled_output = outputs.last_hidden_state, outputs.pooler_output
+        shape = sequence_output.shape[:2]
+        labels = checked_labels("labels", labels, shape, self.config.vocab_size)
+        next_sentence_label = checked_labels("next_sentence_label", next_sentence_label, shape[:1], 2)
+
+        losses: list[Array] = []
+        mlm_probs = nsp_probs = None
+        if labels is None:
+            prediction_scores, seq_relationship_score = self.cls(sequence_output, pooled_output)
+        else:
+            loss, prediction_scores, mlm_probs = masked_lm_loss(
+                self.cls.predictions, sequence_output, labels, return_logits
+            )  # [b,l,e] -> [b,l,v]
+            losses.append(loss)
+            seq_relationship_score = self.cls.seq_relationship(pooled_output)  # [b,e] -> [b,2]
+        if next_sentence_label is not None:
+            loss, nsp_probs = cross_entropy(seq_relationship_score, next_sentence_label)
+            losses.append(loss)
+        self.remember(
+            labels=labels,
+            mlm_probs=mlm_probs,
+            next_sentence_label=next_sentence_label,
+            nsp_probs=nsp_probs,
+        )
+        output = BertForPreTrainingOutput(
+            loss=np.sum(losses, axis=0) if losses else None,
+            prediction_logits=prediction_scores,
+            seq_relationship_logits=seq_relationship_score,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+
+    def backward(self, d_loss: float | tuple[float, float] = 1.0) -> dict[str, Array]:
+        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+
+        Derivation: docs/derivations.md#the-whole-loss.
+
+        Args:
+            d_loss: what to multiply it by; or two numbers, one for the mean over masked words and one for the mean
+                over pairs: when a batch is computed in parts, a part's share of its words and of its pairs.
+
+        Raises:
+            RuntimeError: the latest forward had no labels, or there was none.
+        """
+        saved = self.recall()
+        if saved.labels is None and saved.next_sentence_label is None:
+            raise no_loss(self)
+        # loss = masked_lm_loss + next_sentence_loss
+        d_mlm_loss, d_nsp_loss = d_loss if isinstance(d_loss, tuple) else (d_loss, d_loss)
+        d_sequence_output = d_pooled_output = None
+        if saved.labels is not None:
+            d_sequence_output = masked_lm_loss_backward(
+                self.cls.predictions, d_mlm_loss, saved.mlm_probs, saved.labels
+            )
+        if saved.next_sentence_label is not None:
+            d_score = cross_entropy_backward(d_nsp_loss, saved.nsp_probs, saved.next_sentence_label)
+            d_pooled_output = self.cls.seq_relationship.backward(d_score)
+        self.cls.forget()
+        return self.bert.backward(d_sequence_output, d_pooled_output)
+
+
+class BertForMaskedLM(BertPreTrainedModel):
+    """BertModel without pooler, with the head for masked words. The arguments are in `BertPreTrainedModel`."""
+
+    def __init__(
+        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(config, seed, dtype)
+        self.bert = BertModel(config, add_pooling_layer=False, seed=self.rng, dtype=dtype)
+        self.cls = BertOnlyMLMHead(config, tied_weight(self.bert), seed=self.rng, dtype=dtype)
+
+    def forward(
+        self,
+        input_ids: ArrayLike | None = None,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        return_dict: bool | None = None,
+        return_logits: bool = True,
+        **inputs: Any,
+    ) -> Any:
+        """-> HeadOutput with logits [b,l,v]. Arguments and errors are those of `BertForPreTraining.forward`."""
+        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
+        sequence_output = outputs.last_hidden_state
+        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
+        loss = probs = None
+        if labels is None:
+            prediction_scores = self.cls(sequence_output)  # [b,l,e] -> [b,l,v]
+        else:
+            loss, prediction_scores, probs = masked_lm_loss(
+                self.cls.predictions, sequence_output, labels, return_logits
+            )
+        self.remember(labels=labels, probs=probs)
+        output = HeadOutput(loss, prediction_scores, outputs.hidden_states, outputs.attentions)
+        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+
+    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
+        """As `BertForPreTraining.backward`."""
+        saved = self.recall()
+        if saved.labels is None:
+            raise no_loss(self)
+        return self.bert.backward(masked_lm_loss_backward(self.cls.predictions, d_loss, saved.probs, saved.labels))
+
+
+class BertForNextSentencePrediction(BertPreTrainedModel):
+    """BertModel with the head for the next sentence. The arguments are in `BertPreTrainedModel`."""
+
+    def __init__(
+        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(config, seed, dtype)
+        self.bert = BertModel(config, seed=self.rng, dtype=dtype)
+        self.cls = BertOnlyNSPHead(config, seed=self.rng, dtype=dtype)
+
+    def forward(
+        self,
+        input_ids: ArrayLike | None = None,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        return_dict: bool | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """-> HeadOutput with logits [b,2].
+
+        Args:
+            labels: integers [b]: 0 the second segment follows the first, 1 it does not, -100 ignore.
+            inputs: as in `BertModel.forward`, like the first three.
+        """
+        outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
+        labels = checked_labels("labels", labels, outputs.pooler_output.shape[:1], 2)
+        seq_relationship_scores = self.cls(outputs.pooler_output)  # [b,e] -> [b,2]
+        loss = probs = None
+        if labels is not None:
+            loss, probs = cross_entropy(seq_relationship_scores, labels)
+        self.remember(labels=labels, probs=probs)
+        output = HeadOutput(loss, seq_relationship_scores, outputs.hidden_states, outputs.attentions)
+        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+
+    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
+        """As `BertForPreTraining.backward`."""
+        saved = self.recall()
+        if saved.labels is None:
+            raise no_loss(self)
+        d_score = cross_entropy_backward(d_loss, saved.probs, saved.labels)
+        return self.bert.backward(None, self.cls.backward(d_score))
+
+
+def tied_weight(bert: BertModel) -> Parameter | None:
+    """The word embeddings for the decoder to share, where the configuration ties them."""
+    return bert.embeddings.word_embeddings.weight if bert.config.tie_word_embeddings else None
+
+
+def no_loss(model: BertPreTrainedModel) -> RuntimeError:
+    return RuntimeError(f"{type(model).__name__}.backward: the latest forward had no labels, so it has no loss")

@@ -1,0 +1,64 @@
+"""The one list of classes: every layer and every model of BERT.
+
+The public names of `numbert`, `summary`, `shapes`, `inspect`, the gradient check's list, the parity cases and the
+docs are fed from it, or held to it by a test. A new class is one file, and its name here.
+"""
+
+from __future__ import annotations
+
+from numbert.bert.attention import BertAttention, BertSelfAttention
+from numbert.bert.embeddings import BertEmbeddings
+from numbert.bert.encoder import BertEncoder
+from numbert.bert.heads import (
+    BertLMPredictionHead,
+    BertOnlyMLMHead,
+    BertOnlyNSPHead,
+    BertPredictionHeadTransform,
+    BertPreTrainingHeads,
+)
+from numbert.bert.layer import BertIntermediate, BertLayer
+from numbert.bert.model import BertModel
+from numbert.bert.pooler import BertPooler
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.residual import BertOutput, BertSelfOutput
+from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.errors import InputError
+from numbert.nn.module import Module
+
+__all__ = [  # in the order data flows
+    "BertAttention",
+    "BertEmbeddings",
+    "BertEncoder",
+    "BertForMaskedLM",
+    "BertForNextSentencePrediction",
+    "BertForPreTraining",
+    "BertIntermediate",
+    "BertLMPredictionHead",
+    "BertLayer",
+    "BertModel",
+    "BertOnlyMLMHead",
+    "BertOnlyNSPHead",
+    "BertOutput",
+    "BertPooler",
+    "BertPreTrainedModel",
+    "BertPreTrainingHeads",
+    "BertPredictionHeadTransform",
+    "BertSelfAttention",
+    "BertSelfOutput",
+]  # fmt: skip
+
+_CLASSES: list[type[Module]] = [globals()[name] for name in __all__]
+LAYERS = [cls for cls in _CLASSES if not issubclass(cls, BertPreTrainedModel)]
+MODELS = [cls for cls in _CLASSES if issubclass(cls, BertPreTrainedModel) and cls is not BertPreTrainedModel]
+
+
+def model_class_named(name: str) -> type[BertPreTrainedModel]:
+    """A model class by its name.
+
+    Raises:
+        InputError: numbert has no such class.
+    """
+    by_name = {cls.__name__: cls for cls in MODELS}
+    if name not in by_name:
+        raise InputError(f"there is no model {name}; there are {', '.join(by_name)}")
+    return by_name[name]

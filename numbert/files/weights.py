@@ -1,0 +1,224 @@
+"""Checkpoint: the weights in a folder, mapped into memory; load_into gives them to a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from numbert.errors import InputError, abridged
+from numbert.files.names import NamedModel, Row, advice, match_names
+from numbert.nn.array import Array
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+
+# How each type of weight lies in the file. NumPy has no bfloat16; it is the upper half of a float32.
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where one array lies: its file, type ("F32"), shape, and first byte within the mapped file."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    mapped: mmap.mmap
+
+
+class Checkpoint:
+    """The weights in a folder: model.safetensors, or the shards that model.safetensors.index.json names.
+
+    Opening reads the headers alone. An array is a view of the mapped file: a page is read from disk when it is
+    first used, and copied when it is first written to, so that the file is never changed. While a model lives,
+    its file may be replaced but must not be written over in place (numbert replaces).
+
+    Attributes:
+        folder: where the files are.
+        tensors: each name in the files, and where its array lies.
+        dtype: float64 if every weight is float64, else float32.
+
+    Raises:
+        InputError: there is no such folder, no weights in it, or a file is broken.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            why = "is not a folder" if self.folder.exists() else "does not exist"
+            raise InputError(f"{self.folder} {why}; a model is a folder, and `numbert download NAME` makes one")
+        if (self.folder / WEIGHTS).exists():
+            self.tensors = _map_file(self.folder / WEIGHTS)
+        elif (self.folder / INDEX).exists():
+            self.tensors = _map_shards(self.folder)
+        else:
+            raise _no_weights(self.folder)
+        types = {tensor.dtype for tensor in self.tensors.values() if tensor.dtype in FLOATS}
+        self.dtype = np.dtype(np.float64 if types == {"F64"} else np.float32)
+
+    def read(self, name: str) -> Array:
+        """One array: float64, float32 or float16 as a view of the file, bfloat16 as a new float32.
+
+        Raises:
+            InputError: its type is none of these.
+        """
+        tensor = self.tensors[name]
+        if tensor.dtype not in FLOATS:
+            raise InputError(f"{name} in {tensor.file} is {tensor.dtype}; a weight can be {', '.join(FLOATS)}")
+        array: Array = np.frombuffer(
+            tensor.mapped, FLOATS[tensor.dtype], count=math.prod(tensor.shape), offset=tensor.offset
+        ).reshape(tensor.shape)
+        if tensor.dtype == "BF16":
+            bits = array.astype(np.uint32)
+            bits <<= 16
+            return bits.view(np.float32)
+        # matmul copies an array that starts between two numbers' places at every call; once here is enough.
+        return np.require(array, requirements=["ALIGNED"])
+
+
+def load_into(model: NamedModel, checkpoint: Checkpoint) -> None:
+    """Gives a model the checkpoint's arrays: views where the types agree, else converted; all or nothing.
+
+    Raises:
+        InputError: a parameter is missing, an array has another shape or a type that cannot be read, a parameter
+            is there under two names, or arrays that the configuration ties differ.
+    """
+    parameters = dict(model.all_named_parameters())
+    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
+    for row in rows:
+        if row.status == "mismatched":
+            raise InputError(
+                f"{row.name} in {checkpoint.tensors[row.name].file} has shape {list(row.shape)}; "
+                f"a {type(model).__name__} of this configuration needs {list(row.model_shape)}"
+            )
+    missing = [row.parameter for row in rows if row.status == "missing"]
+    if missing:
+        what_helps = advice(model, rows)
+        raise InputError(
+            f"{checkpoint.folder} has no {abridged(missing)}, which {type(model).__name__} needs"
+            + (f"; {what_helps}" if what_helps else "")
+        )
+    arrays = {row.parameter: checkpoint.read(row.name) for row in rows if row.status == "used"}
+    _check_ties(rows, parameters, arrays, checkpoint)
+    for name in arrays:  # converted one at a time
+        arrays[name] = arrays[name].astype(model.dtype, copy=False)
+    for name, array in arrays.items():
+        parameters[name].data = array
+
+
+def _check_ties(
+    rows: list[Row], parameters: dict[str, Any], arrays: dict[str, Array], checkpoint: Checkpoint
+) -> None:
+    """Raises InputError where the file holds a second array for a tied parameter, and it is another one."""
+    used = {id(parameters[name]): (name, array) for name, array in arrays.items()}
+    for row in rows:
+        # cls.predictions.bias differs where a decoder that is not tied was trained; no model computes with it.
+        if row.status == "tied" and not row.parameter.endswith("predictions.bias"):
+            name, array = used[id(parameters[row.parameter])]
+            if not np.array_equal(checkpoint.read(row.name), array):
+                raise InputError(
+                    f"{row.name} in {checkpoint.folder} differs from {name}, but config.json ties the two; "
+                    'set "tie_word_embeddings": false there to use both'
+                )
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
+def _map_file(path: Path) -> dict[str, StoredTensor]:
+    """Maps one safetensors file: 8 bytes with the length of the header, the header in JSON, the arrays."""
+    try:
+        with safe_open(path, framework="np"):  # checks the header, and that it describes the file exactly
+            pass
+    except SafetensorError as error:
+        raise InputError(f"{path} {_what_is_wrong(path, error)}") from None
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    length = int.from_bytes(mapped[:8], "little")
+    header = json.loads(mapped[8 : 8 + length])
+    return {
+        name: StoredTensor(
+            path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0], mapped
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _map_shards(folder: Path) -> dict[str, StoredTensor]:
+    """Maps the files that the index names, as {"weight_map": {"pooler.dense.bias": "model-1.safetensors"}}."""
+    path = folder / INDEX
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        places = [(str(name), str(shard)) for name, shard in weight_map.items()]
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not readable as JSON: {error}") from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f'{path} holds no "weight_map" of names to files') from None
+    shards: dict[str, dict[str, StoredTensor]] = {}
+    for _, shard in places:
+        if shard in shards:
+            continue
+        if Path(shard).name != shard or shard in ("", ".."):
+            raise InputError(f"{path} names the file {shard!r}; it can name a file in its own folder only")
+        if not (folder / shard).exists():
+            raise InputError(f"{path} names {shard}, which is not there")
+        shards[shard] = _map_file(folder / shard)
+    for name, shard in places:
+        if name not in shards[shard]:
+            raise InputError(f"{path} says that {name} is in {shard}; it is not")
+    return {name: shards[shard][name] for name, shard in places}
+
+
+def _what_is_wrong(path: Path, error: SafetensorError) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return f"is in truth a pickle, as PyTorch writes it, not a safetensors file: {_refusal(path.name)}"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; `git lfs pull` fetches them"
+    size, promised = path.stat().st_size, _promised_size(path)
+    if promised not in (None, size):
+        return f"is not whole: it has {size:,} bytes, its header promises {promised:,}"
+    return f"is not a safetensors file, or it is broken: {error}"
+
+
+def _promised_size(path: Path) -> int | None:
+    """How long a file should be by its header, as far as that is there; None where there is no sense in it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length) if length <= 100_000_000 else b""  # the format's own limit
+    if len(text) < length:
+        return 8 + length if text else None
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(map(int, ends), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def _no_weights(folder: Path) -> InputError:
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        return InputError(f"{folder} has no {WEIGHTS} but {pickles[0]}, which is a pickle: {_refusal(pickles[0])}")
+    there = sorted(path.name for path in folder.iterdir())
+    return InputError(f"{folder} has neither {WEIGHTS} nor {INDEX}; it has {abridged(there) or 'no files'}")
+
+
+def _refusal(name: str) -> str:
+    """Why a pickle is not opened, and how to convert one; weights_only keeps PyTorch from running code in it."""
+    return (
+        "opening a pickle can run any code, so numbert does not; PyTorch converts it: import torch, "
+        "safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "
+        f"torch.load({name!r}, weights_only=True, map_location='cpu').items()}}, {WEIGHTS!r}, {{'format': 'pt'}})"
+    )

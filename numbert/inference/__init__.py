@@ -1,0 +1,7 @@
+"""A trained model on text: fill masks, judge a next sentence, turn sentences into vectors."""
+
+from numbert.inference.embed import embed, overlong
+from numbert.inference.fill_mask import FilledMask, Guess, fill_mask
+from numbert.inference.next_sentence import next_sentence
+
+__all__ = ["FilledMask", "Guess", "embed", "fill_mask", "next_sentence", "overlong"]

@@ -1,0 +1,91 @@
+"""What is in a checkpoint, and which parameter each of its names becomes: `numbert inspect FOLDER`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from numbert.bert.tasks import registry
+from numbert.config import BertConfig
+from numbert.files.names import Row, advice, match_names
+from numbert.files.weights import Checkpoint
+from numbert.nn.switches import uninitialized
+
+# What a file calls its types, as NumPy (and, for the last, PyTorch) calls them.
+DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` finds; printed, it is a table.
+
+    Attributes:
+        folder: what was inspected.
+        architecture: the class that config.json names, or None.
+        model: the class whose parameters the rows show: that one if numbert has it, else BertModel.
+        parameters: how many numbers that model learns.
+        dtype: of the arrays that it would read, as "float32".
+        counts: how many rows have each status.
+        advice: what to try where parameters are missing, or "".
+        rows: one for each name, as `match_names` gives them.
+    """
+
+    folder: str
+    architecture: str | None
+    model: str
+    parameters: int
+    dtype: str
+    counts: dict[str, int]
+    advice: str
+    rows: list[Row]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A row for each name, a line of sums, and what to try."""
+        cells = [("in the file", f"in {self.model}", "shape", "")]
+        cells += [(row.name or "-", row.parameter or "-", _shape(row), row.status) for row in self.rows]
+        widths = [max(len(line[column]) for line in cells) for column in range(3)]
+        lines = ["  ".join((*map(str.ljust, line, widths), line[3])).rstrip() for line in cells]
+        if self.architecture not in (None, self.model):
+            lines.insert(0, f"numbert has no {self.architecture}, which config.json names; as {self.model}:")
+        # Nothing is said of a mismatch where there is none.
+        counts = [f"{n} {status}" for status, n in self.counts.items() if n or status != "mismatched"]
+        lines.append(f"{', '.join(counts)}; {self.parameters:,} parameters; {self.dtype}")
+        return "\n".join([*lines, self.advice] if self.advice else lines)
+
+
+def inspect(folder: str | Path) -> Inspection:
+    """Matches the names in a folder's checkpoint with a model's; reads headers, and no weights.
+
+    Raises:
+        InputError: as `BertModel.from_pretrained`, except that what is missing or has another shape becomes a row.
+    """
+    checkpoint = Checkpoint(folder)
+    config = BertConfig.from_file(Path(folder) / "config.json")
+    named = config.architectures[0] if isinstance(config.architectures, list) and config.architectures else None
+    cls = next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
+    with uninitialized():
+        model = cls(config)  # type: ignore[call-arg]  # seed and dtype have defaults
+    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
+    counts = Counter(row.status for row in rows)
+    dtypes = {checkpoint.tensors[row.name].dtype for row in rows if row.name and row.parameter}
+    return Inspection(
+        folder=str(folder),
+        architecture=named,
+        model=type(model).__name__,
+        parameters=model.num_parameters(),
+        dtype=" and ".join(sorted(DTYPE_NAMES.get(dtype, dtype) for dtype in dtypes)),
+        counts={status: counts[status] for status in ("used", "tied", "ignored", "missing", "mismatched")},
+        advice=advice(model, rows),
+        rows=rows,
+    )
+
+
+def _shape(row: Row) -> str:
+    wanted = f", not {list(row.model_shape)}" if row.status == "mismatched" else ""
+    return f"{list(row.shape)}{wanted}"

@@ -1,0 +1,122 @@
+"""The shape that every layer of a model puts out, in letters and in numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from numbert.bert.model import BertModel
+from numbert.bert.outputs import ModelOutput
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.config import BertConfig
+from numbert.nn.module import Module
+from numbert.nn.switches import no_grad
+
+
+@dataclasses.dataclass
+class ShapeRow:
+    """The output of one layer: its name, its shape in letters, and in numbers."""
+
+    name: str
+    letters: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "letters": list(self.letters), "numbers": list(self.numbers)}
+
+
+# All sizes of the twin differ, so that a size tells its letter.
+TWIN = {"b": 5, "l": 7, "h": 3, "d": 11, "e": 33, "f": 13, "v": 17}
+
+
+def shapes(
+    config: BertConfig,
+    model_class: type[BertPreTrainedModel] = BertModel,
+    batch: int = 1,
+    length: int = 13,
+    saved: bool = False,
+) -> list[ShapeRow]:
+    """The shape that every layer puts out, in the order in which they finish: seeds' list of shapes.
+
+    Nothing of the real size is computed: a tiny twin of the model, whose sizes all differ, runs and tells the
+    letters, and the letters tell the numbers.
+
+    Args:
+        batch, length: b and l.
+        saved: also what each layer remembers for backward, such as query_layer and attention_probs.
+    """
+    twin_config = dataclasses.replace(
+        config,
+        vocab_size=TWIN["v"],
+        hidden_size=TWIN["e"],
+        num_attention_heads=TWIN["h"],
+        intermediate_size=TWIN["f"],
+        max_position_embeddings=TWIN["l"],
+        pad_token_id=None,
+        output_attentions=False,
+        output_hidden_states=False,
+    )
+    twin = model_class(twin_config, seed=0, dtype=np.float32).eval()
+    rows: list[tuple[str, tuple[int, ...]]] = []
+    for name, module in twin.named_modules():
+        _record(name, module, rows, saved)
+    ids = np.zeros((TWIN["b"], TWIN["l"]), dtype=np.int64)
+    if saved:
+        twin(ids, token_type_ids=ids)
+    else:
+        with no_grad():
+            twin(ids, token_type_ids=ids)
+
+    letter_of = {size: letter for letter, size in TWIN.items()}
+    number_of = {
+        "b": batch,
+        "l": length,
+        "r": length,
+        "h": config.num_attention_heads,
+        "d": config.attention_head_size,
+        "e": config.hidden_size,
+        "f": config.intermediate_size,
+        "v": config.vocab_size,
+    }
+    table = []
+    for name, shape in rows:
+        letters = [letter_of.get(size, str(size)) for size in shape]
+        if letters.count("l") == 2:  # queries against keys
+            letters[-1] = "r"
+        if len(letters) == 4 and letters[2] == "l" and name.endswith(("key_layer", "value_layer")):
+            letters[2] = "r"
+        numbers = tuple(number_of[letter] if letter in number_of else int(letter) for letter in letters)
+        table.append(ShapeRow(name, tuple(letters), numbers))
+    return table
+
+
+def _record(name: str, module: Module, rows: list[tuple[str, tuple[int, ...]]], saved: bool) -> None:
+    """Makes this one module note the shapes of its output whenever it runs."""
+    forward = module.forward
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        if saved and module.saved is not None:
+            for key, value in vars(module.saved).items():
+                if isinstance(value, np.ndarray):
+                    rows.append((f"{name}.saved.{key}", value.shape))
+        if isinstance(output, ModelOutput):
+            rows.extend((f"{name}/{key}", value.shape) for key, value in output.items())
+        elif isinstance(output, tuple):
+            rows.extend((f"{name}/{index}", value.shape) for index, value in enumerate(output))
+        else:
+            rows.append((name, output.shape))
+        return output
+
+    vars(module)["forward"] = recorded
+
+
+def shapes_table(rows: list[ShapeRow]) -> str:
+    """The rows as aligned text."""
+    names = max(len(row.name) for row in rows)
+    letters = max(len(",".join(row.letters)) for row in rows) + 2
+    return "\n".join(
+        f"{row.name:{names}}  {'[' + ','.join(row.letters) + ']':{letters}}  {list(row.numbers)}" for row in rows
+    )

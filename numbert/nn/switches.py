@@ -1,0 +1,58 @@
+"""The switches of a thread: whether forward remembers, whether backward uses up, whether weights are drawn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+_remembering: ContextVar[bool] = ContextVar("remembering", default=True)
+_keeping: ContextVar[bool] = ContextVar("keeping", default=False)
+_drawing: ContextVar[bool] = ContextVar("drawing", default=True)
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Within it, forward remembers nothing for backward, and nothing else changes.
+
+    It holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so one
+    model can serve many threads at once.
+    """
+    return _set(_remembering, False)
+
+
+def keep_saved() -> contextlib.AbstractContextManager[None]:
+    """Within it, backward does not use up what forward saved, so that one forward serves several backwards.
+
+    It holds for the thread that enters it. Gradients add up over the backwards, as always. The first backward
+    outside uses up what is left.
+    """
+    return _set(_keeping, True)
+
+
+def uninitialized() -> contextlib.AbstractContextManager[None]:
+    """Within it, new parameters are reserved but not filled: for a model whose weights come from a file."""
+    return _set(_drawing, False)
+
+
+def remembering() -> bool:
+    """Whether forward remembers: False within `no_grad()`."""
+    return _remembering.get()
+
+
+def keeping_saved() -> bool:
+    """Whether backward leaves what forward saved: True within `keep_saved()`."""
+    return _keeping.get()
+
+
+def drawing() -> bool:
+    """Whether new parameters get their initial values: False within `uninitialized()`."""
+    return _drawing.get()
+
+
+@contextlib.contextmanager
+def _set(switch: ContextVar[bool], value: bool) -> Iterator[None]:
+    token = switch.set(value)
+    try:
+        yield
+    finally:
+        switch.reset(token)

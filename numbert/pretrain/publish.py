@@ -1,0 +1,160 @@
+"""publish: a run's model at half precision with a model card, to give to others."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from pathlib import Path
+
+from numbert.bert.tasks.pretraining import BertForPreTraining
+from numbert.errors import InputError
+from numbert.files.atomic import replacing
+from numbert.files.tokenizer import save_tokenizer
+from numbert.pretrain.evaluation import Scores
+from numbert.pretrain.held_out import HeldOut
+from numbert.pretrain.runs import Run, State
+from numbert.pretrain.settings import Settings
+from numbert.pretrain.snapshot import STATE
+from numbert.text.prepare import Data
+from numbert.views.curves import plot_run
+
+CARD = "MODEL_CARD.md"
+# For the card, all held-out pairs up to so many.
+PAIRS_AT_MOST = 50_000
+# Half precision is kept where it costs no more than this of the held-out loss, in nats.
+COST_AT_MOST = 1e-3
+
+
+def publish(folder: str | Path, output: str | Path) -> Path:
+    """Writes the model of a finished run at half precision, its tokenizer, its curves and a model card.
+
+    Where half precision costs more than a thousandth of a nat on the held-out documents, float32 is kept.
+
+    Args:
+        folder: the run's.
+        output: a folder; files of these names in it are replaced, others stay.
+
+    Returns:
+        the output folder.
+
+    Raises:
+        InputError: there is no run, or it is not finished.
+    """
+    run, output = Run.read(Path(folder)), Path(output)
+    if run.steps()[-1:] != [run.settings.steps] or not (run.folder / "model.safetensors").is_file():
+        raise InputError(f"{folder} is not finished: it has no checkpoint of step {run.settings.steps}")
+    if output.absolute() == run.folder.absolute():
+        raise InputError(f"{output} is the run's own folder; give another one")
+    data = Data.open(run.data)
+    held_out = HeldOut(data, run.settings, PAIRS_AT_MOST)
+    model = BertForPreTraining.from_pretrained(run.folder)
+    full = held_out.scores(model)
+
+    with replacing(output) as new:
+        model.save_pretrained(new, dtype="float16")
+        half = held_out.scores(BertForPreTraining.from_pretrained(new))
+        halved = half.loss - full.loss <= COST_AT_MOST
+        if not halved:
+            model.save_pretrained(new)
+        save_tokenizer(data.tokenizer, new, max_length=model.config.max_position_embeddings)
+        for number, one in enumerate(_with_beginnings(run), start=1):
+            plot_run(one.folder, new / f"curves-{number}.png")
+        size = (new / "model.safetensors").stat().st_size
+        (new / CARD).write_text(_card(run, data, model, held_out, full, half, halved, size), encoding="utf-8")
+    return output
+
+
+def _card(
+    run: Run,
+    data: Data,
+    model: BertForPreTraining,
+    held_out: HeldOut,
+    full: Scores,
+    half: Scores,
+    halved: bool,
+    size: int,
+) -> str:
+    runs = _with_beginnings(run)
+    config = model.config
+    saved = half if halved else full
+    words, pairs = (sum(getattr(batch, name) for batch in held_out.batches) for name in ("words", "pairs"))
+    states = [State.read(one.checkpoint(one.steps()[-1]) / STATE) for one in runs]
+    rows = "\n".join(
+        f"| {one.settings.steps:,} | {one.settings.batch_size} x {one.settings.length} | "
+        f"{one.settings.learning_rate:g} | {state.tokens:,} | {timedelta(seconds=round(state.seconds))} |"
+        for one, state in zip(runs, states, strict=True)
+    )
+    commands = "\n".join(_command(one, number) for number, one in enumerate(runs, start=1))
+    pictures = "\n\n".join(f"![curves of run-{number}](curves-{number}.png)" for number in range(1, len(runs) + 1))
+    beginning = "from nothing" if runs[0].init is None else f"from {runs[0].init.folder.name}"
+    texts = (f"{Path(file.path).name} (SHA-256 {file.sha256[:16]}...)" for file in run.files)
+    source = ", ".join(texts) or "the documentation on the machine"
+    return f"""# Model card
+
+A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.num_attention_heads} heads, \
+{config.vocab_size:,} pieces of vocabulary, {config.max_position_embeddings} positions: \
+{model.num_parameters():,} parameters, {size / 1e6:.1f} MB. Cased. Trained {beginning} by `numbert pretrain` on a CPU.
+
+## What it can do
+
+On {len(data.held_out):,} documents that were held out whole, {words:,} masked words in {pairs:,} pairs of up to \
+{run.settings.length} tokens:
+
+| | MLM top-1 | MLM top-5 | MLM nats | perplexity | NSP |
+|---|---|---|---|---|---|
+| this model | {saved.mlm_accuracy:.1%} | {saved.mlm_top5_accuracy:.1%} | {saved.mlm_loss:.3f} | \
+{saved.perplexity:.1f} | {saved.nsp_accuracy:.1%} |
+| guessing from the word to the left | {held_out.bigrams.mlm_accuracy:.1%} | | {held_out.bigrams.mlm_loss:.3f} | \
+{held_out.bigrams.perplexity:.1f} | 50% |
+| guessing from word frequencies | {held_out.frequencies.mlm_accuracy:.1%} | | {held_out.frequencies.mlm_loss:.3f} | \
+{held_out.frequencies.perplexity:.1f} | 50% |
+
+Half precision: loss {half.loss:.5f} (MLM {half.mlm_accuracy:.3%}, NSP {half.nsp_accuracy:.3%}), single precision \
+{full.loss:.5f} (MLM {full.mlm_accuracy:.3%}, NSP {full.nsp_accuracy:.3%}). Saved as \
+{"half" if halved else "single"} precision.
+
+## The text
+
+{source}: {data.counts.megabytes:.2f} MB, {data.counts.documents:,} documents, {data.counts.sentences:,} sentences, \
+of which {data.counts.repeated_sentences:,} are the same as one before ({data.counts.repeated_documents:,} documents). \
+{len(data.train.ids):,} tokens to learn from, {len(data.held_out.ids):,} held out. Of the held-out sentences \
+{data.held_out_also_learned():.1%} stand word for word in other documents, too.
+
+## The training
+
+| steps | batch | learning rate | tokens | time |
+|---|---|---|---|---|
+{rows}
+
+```sh
+{commands}
+```
+
+{pictures}
+"""  # noqa: E501
+
+
+def _with_beginnings(run: Run) -> list[Run]:
+    """The run that this one began from, the one that that began from, ..., and this one at last."""
+    runs = [run]
+    while (init := runs[0].init) is not None and (init.folder / "run.json").is_file():
+        runs.insert(0, Run.read(init.folder))
+    return runs
+
+
+def _command(run: Run, number: int) -> str:
+    """What to type for such a run: every setting that is not the default."""
+    words = ["numbert", "pretrain", *(Path(file.path).name for file in run.files), "--output", f"run-{number}"]
+    sizes = ("vocab_size", "hidden_size", "layers", "heads") if run.init else ()
+    if run.init:
+        words += ["--init", f"run-{number - 1}" if number > 1 else run.init.folder.name]
+    for name, value in run.settings.to_dict().items():
+        if value == getattr(Settings(), name) or name in sizes:
+            continue
+        if name == "bias_correction":
+            words.append("--no-bias-correction")
+        elif name == "whole_words":
+            words.append("--whole-words")
+        else:
+            words += [f"--{name.replace('_', '-')}", repr(value)]
+    return shlex.join(words)

@@ -1,0 +1,96 @@
+"""What is shown on stderr while a model trains: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+# What is shown is the mean of this many steps: one batch says little.
+AVERAGED = 50
+
+
+class Scores(Protocol):
+    """What a step is shown with."""
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def mlm_accuracy(self) -> float: ...
+    @property
+    def nsp_accuracy(self) -> float: ...
+
+
+class Progress:
+    """Messages and the state of training, or nothing at all where `shown` is False.
+
+    Attributes:
+        done: the steps so far, with those before a resumed run was interrupted.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.done = self._begun = self._tokens = 0
+        self._latest: deque[Scores] = deque(maxlen=AVERAGED)
+        self._bar: tqdm[Any] | None = None
+
+    def say(self, message: str) -> None:
+        if self.shown:
+            tqdm.write(message, file=sys.stderr)
+
+    @contextlib.contextmanager
+    def bar(self, what: str, total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
+        """Gives a function that is told how much more was done; its bar is there only while it takes long."""
+        shown = self.shown and sys.stderr.isatty()
+        with tqdm(
+            desc=what,
+            total=total,
+            unit=unit,
+            unit_scale=True,
+            file=sys.stderr,
+            leave=False,
+            delay=1.0,
+            disable=not shown,
+        ) as bar:
+            yield bar.update
+
+    def start(self, steps: int, done: int) -> None:
+        self._steps, self.done, self._begun = steps, done, done
+        self._started = self._last_line = time.monotonic()
+        if self.shown and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, initial=done, unit="step", file=sys.stderr, dynamic_ncols=True)
+
+    def step(self, scores: Scores, tokens: int) -> None:
+        """Takes note of one step and shows it, where it is time to."""
+        self._latest.append(scores)
+        self.done += 1
+        self._tokens += tokens
+        now = time.monotonic()
+        if self._bar is not None:
+            if now - self._last_line > self._bar.mininterval:
+                self._bar.set_postfix_str(self._state(), refresh=False)
+                self._last_line = now
+            self._bar.update()
+        elif self.shown and (now - self._last_line > SECONDS_BETWEEN_LINES or self.done == self._steps):
+            left = (self._steps - self.done) * (now - self._started) / (self.done - self._begun)
+            self.say(f"step {self.done:,} of {self._steps:,}: {self._state()}, {left:.0f} s left")
+            self._last_line = now
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _state(self) -> str:
+        count = len(self._latest)
+        loss = sum(scores.loss for scores in self._latest) / count
+        mlm = sum(scores.mlm_accuracy for scores in self._latest) / count
+        nsp = sum(scores.nsp_accuracy for scores in self._latest) / count
+        speed = self._tokens / max(1e-9, time.monotonic() - self._started)
+        return f"loss {loss:.3f}, MLM {mlm:.1%}, NSP {nsp:.1%}, {speed:,.0f} tokens/s"

@@ -1,0 +1,122 @@
+"""What backward gives, and its manners: that it adds, leaves alone what it was handed, and repeats itself."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from typing import Any
+
+import numpy as np
+
+from numbert.proof.calls import Inputs, forward_of, gradients_taken, match_gradients
+from numbert.proof.numeric import Forward
+from numbert.proof.report import GradcheckReport
+from numbert.proof.tensors import Place, parameters, replay
+
+
+class BackwardRaised(Exception):
+    """Backward raised an error; the message says which, and where."""
+
+
+class BackwardRun:
+    """Forward and backward, twice on one layer.
+
+    Attributes:
+        of_inputs: the gradients that the first backward returned, by key; absent or None where it returned none.
+        of_parameters: the gradients that the first backward left, by name; None where it left none.
+
+    Raises:
+        BackwardRaised
+    """
+
+    def __init__(self, forward: Forward, report: GradcheckReport) -> None:
+        self.forward, self.report = forward, report
+        self.layer = copy.deepcopy(forward.layer)
+        self.places = parameters(self.layer)
+        rewind = replay(self.layer)
+        self.of_inputs = copy.deepcopy(self.run())
+        self.of_parameters = {place.name: copy.deepcopy(place.gradient()) for place in self.places}
+        if not report.problems:
+            rewind()
+            self.compare(self.run())
+
+    def run(self) -> dict[int | str, Any]:
+        """One forward and backward -> the gradients of the inputs."""
+        inputs = self.forward.inputs.copied()
+        before = {place.name: place.data.copy() for place in self.places}
+        np.random.set_state(self.forward.global_state)  # noqa: NPY002
+        result = inputs.call(forward_of(self.layer))
+        self.blame_changed_inputs("forward", inputs)
+        # An array that forward itself replaces is no parameter: a running mean, or what it keeps for backward.
+        self.places = [p for p in self.places if p.adds or (p.now() is p.data and _unchanged(p, before[p.name]))]
+
+        taken = gradients_taken(self.layer, result)
+        upstream = {output: self.forward.upstream[output].copy() for output in taken}
+        in_order = [upstream[output] for output, where in taken.items() if isinstance(where, int)]
+        by_keyword = {where: upstream[output] for output, where in taken.items() if isinstance(where, str)}
+        try:
+            returned = self.layer.backward(*in_order, **by_keyword)
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.name}, line {frame.lineno}: {frame.line}"
+            raise BackwardRaised(f"backward raises {type(error).__name__}: {error} ({where})") from error
+
+        self.blame_changed_inputs("backward", inputs)
+        for output, d_output in upstream.items():
+            if not np.array_equal(d_output, self.forward.upstream[output]):
+                self.blame(f"backward changes the upstream gradient of {output} that it was handed")
+        for place in self.places:
+            if not _unchanged(place, before[place.name]):
+                self.blame(f"backward changes {place.name} itself, where it should leave a gradient")
+        gradients, problem = match_gradients(returned, inputs)
+        if problem:
+            self.blame(problem)
+        return gradients
+
+    def compare(self, of_inputs: dict[int | str, Any]) -> None:
+        """After the second backward each Parameter.grad is doubled; the gradients of the inputs are the same."""
+        assigned = []
+        for place in self.places:
+            once, twice = self.of_parameters[place.name], place.gradient()
+            if not is_gradient(once) or np.shape(once) != place.data.shape or not np.any(once):
+                continue  # wrong in another way, or nothing to tell from
+            if same(twice, 2 * once):
+                continue
+            if not same(twice, once):
+                self.blame(f"{place.name}: the gradient of a second call depends on the first call")
+            elif place.adds:
+                self.blame(f"{place.name}: after two backwards grad is that of one: assigned, not added")
+            else:
+                assigned.append(place.name)
+        if assigned:
+            self.report.notes.append(
+                f"assigned by each backward, not added: the gradient of {', '.join(assigned)}"
+            )
+        for key, once in self.of_inputs.items():
+            if is_gradient(once) and not same(of_inputs.get(key), once):
+                name = self.forward.inputs.names[key]
+                self.blame(f"input {name}: the gradient of a second call depends on the first call")
+
+    def blame_changed_inputs(self, who: str, inputs: Inputs) -> None:
+        for key, value in inputs.values.items():
+            if isinstance(value, np.ndarray) and not np.array_equal(value, self.forward.inputs.values[key]):
+                self.blame(f"{who} changes its input {inputs.names[key]} in place")
+                value[...] = self.forward.inputs.values[key]  # one is to blame, not both
+
+    def blame(self, problem: str) -> None:
+        if problem not in self.report.problems:
+            self.report.problems.append(problem)
+
+
+def _unchanged(place: Place, before: Any) -> bool:
+    now = place.now()
+    return isinstance(now, np.ndarray) and np.array_equal(now, before)
+
+
+def is_gradient(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic | float) and np.asarray(value).dtype.kind in "fiu"
+
+
+def same(x: Any, y: Any) -> bool:
+    """Equal up to rounding."""
+    return is_gradient(x) and np.shape(x) == np.shape(y) and bool(np.abs(x - y).max() <= 1e-12 * np.abs(y).max())

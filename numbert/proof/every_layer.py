@@ -1,0 +1,159 @@
+"""The proof of every layer of numbert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from numbert.bert.attention import BertAttention, BertSelfAttention
+from numbert.bert.embeddings import BertEmbeddings
+from numbert.bert.encoder import BertEncoder
+from numbert.bert.heads import (
+    BertLMPredictionHead,
+    BertOnlyMLMHead,
+    BertOnlyNSPHead,
+    BertPredictionHeadTransform,
+    BertPreTrainingHeads,
+)
+from numbert.bert.layer import BertIntermediate, BertLayer
+from numbert.bert.model import BertModel
+from numbert.bert.pooler import BertPooler
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.residual import BertOutput, BertSelfOutput
+from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.config import BertConfig
+from numbert.errors import InputError
+from numbert.nn.activations import ACT2FN
+from numbert.nn.array import Array
+from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
+from numbert.nn.module import Module, Parameter
+from numbert.proof.check import gradcheck
+from numbert.proof.report import GradcheckReport
+
+# No two axes are alike, so that none can be mistaken for another.
+B, L, E, H, F, V, T, P, N = 8, 5, 12, 3, 7, 17, 6, 11, 2
+
+
+def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
+    """Proves each layer class of numbert at tiny sizes -> (its name and what is special, its report).
+
+    Every parameter is drawn from normal(0, 0.5), biases and LayerNorm weights too: what multiplies by 1 or adds 0
+    hides errors. Models are checked at fewer entries of each tensor, since their layers are checked by themselves.
+
+    Args:
+        seed: of the parameters, the inputs, dropout and what `gradcheck` draws.
+        only: where given, the layers with one of these in their name, in capitals or not.
+    """
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it cannot be negative")
+    for name, layer, inputs, keyword_inputs in cases(np.random.default_rng(seed)):
+        if only and not any(part.lower() in name.lower() for part in only):
+            continue
+        entries = 2 if isinstance(layer, BertPreTrainedModel) else 24
+        yield (
+            name,
+            gradcheck(layer, *inputs, seed=seed, max_entries=entries, raise_on_failure=False, **keyword_inputs),
+        )
+
+
+def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ...], dict[str, Any]]]:
+    """(name, layer, inputs, keyword inputs); the name begins with that of the class."""
+
+    def config(**changes: Any) -> BertConfig:
+        sizes: dict[str, Any] = {
+            "vocab_size": V,
+            "hidden_size": E,
+            "num_hidden_layers": N,
+            "num_attention_heads": H,
+            "intermediate_size": F,
+            "max_position_embeddings": P,
+            "type_vocab_size": T,
+        }
+        return BertConfig(**(sizes | changes))
+
+    def random(layer: Module) -> Module:
+        for parameter in layer.parameters():
+            parameter.data = rng.normal(0, 0.5, parameter.shape)
+        return layer
+
+    def drawn(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    def ids(limit: int) -> Array:
+        return rng.integers(0, limit, (B, L))
+
+    lengths = np.array([5, 1, 4, 2, 5, 3, 5, 2])  # [b]
+    padding = (np.arange(L) < lengths[:, None]).astype(np.int64)  # [b,r]
+    added_mask = np.where(padding == 0, np.finfo(np.float64).min, 0)[:, None, None, :]  # [b,1,1,r]
+    input_ids = np.where(padding == 1, rng.integers(1, V, (B, L)), 0)
+    labels = np.where((rng.random((B, L)) < 0.5) & (padding == 1), ids(V), -100)
+    is_next = np.array([0, 1, 1, 0, -100, 1, 0, 1])  # [b]
+
+    yield "Linear", random(Linear(E, F, seed=rng)), (drawn(B, L, E),), {}
+    yield "Linear, no bias", random(Linear(E, F, bias=False, seed=rng)), (drawn(B, E),), {}
+    yield "Embedding", random(Embedding(V, E, seed=rng)), (ids(V),), {}
+    yield "Embedding, padding_idx", random(Embedding(V, E, padding_idx=3, seed=rng)), (ids(V),), {}
+    yield "LayerNorm", random(LayerNorm(E)), (drawn(B, L, E),), {}
+    yield "Dropout, training", Dropout(0.3, seed=rng), (drawn(B, L, E),), {}
+    yield "Dropout, eval", Dropout(0.3, seed=rng).eval(), (drawn(B, L, E),), {}
+    for act, activation in ACT2FN.items():
+        x = 2 * drawn(B, L, F)
+        x += np.copysign(0.01, x)  # away from the kink of relu
+        yield f"{activation.__name__}, {act}", activation(), (x,), {}
+
+    hidden_states, intermediate, pooled = drawn(B, L, E), drawn(B, L, F), drawn(B, E)
+    token_types = {"token_type_ids": ids(T)}
+    yield "BertEmbeddings", random(BertEmbeddings(config(), seed=rng)), (input_ids,), token_types
+    yield (
+        "BertEmbeddings, inputs_embeds",
+        random(BertEmbeddings(config(), seed=rng)),
+        (),
+        {**token_types, "position_ids": ids(P), "inputs_embeds": hidden_states},
+    )
+    yield "BertSelfAttention", random(BertSelfAttention(config(), seed=rng)), (hidden_states, added_mask), {}
+    yield "BertSelfAttention, eval", random(BertSelfAttention(config(), seed=rng)).eval(), (hidden_states,), {}
+    yield "BertSelfOutput", random(BertSelfOutput(config(), seed=rng)), (drawn(B, L, E), hidden_states), {}
+    yield "BertAttention", random(BertAttention(config(), seed=rng)), (hidden_states, added_mask, True), {}
+    yield "BertIntermediate", random(BertIntermediate(config(), seed=rng)), (hidden_states,), {}
+    yield "BertOutput", random(BertOutput(config(), seed=rng)), (intermediate, hidden_states), {}
+    yield "BertLayer", random(BertLayer(config(), seed=rng)), (hidden_states, added_mask), {}
+    yield "BertEncoder", random(BertEncoder(config(), seed=rng)), (hidden_states, added_mask), {}
+    yield "BertPooler", random(BertPooler(config(), seed=rng)), (hidden_states,), {}
+    yield (
+        "BertPredictionHeadTransform",
+        random(BertPredictionHeadTransform(config(), seed=rng)),
+        (hidden_states,),
+        {},
+    )
+    yield "BertLMPredictionHead", random(BertLMPredictionHead(config(), seed=rng)), (hidden_states,), {}
+    tied = Parameter(drawn(V, E))
+    yield "BertOnlyMLMHead, tied", random(BertOnlyMLMHead(config(), tied, seed=rng)), (hidden_states,), {}
+    yield "BertOnlyNSPHead", random(BertOnlyNSPHead(config(), seed=rng)), (pooled,), {}
+    yield "BertPreTrainingHeads", random(BertPreTrainingHeads(config(), seed=rng)), (hidden_states, pooled), {}
+
+    batch = {"input_ids": input_ids, "attention_mask": padding, **token_types}
+    rows_of_mask = np.tril(np.ones((L, L), np.int64)) * np.ones((B, 1, 1), np.int64)  # [b,l,r]
+    yield "BertModel", random(BertModel(config(), seed=rng)), (), batch
+    yield (
+        "BertModel, no pooler, inputs_embeds",
+        random(BertModel(config(), add_pooling_layer=False, seed=rng)),
+        (),
+        {"inputs_embeds": hidden_states, "attention_mask": rows_of_mask, "output_hidden_states": True},
+    )
+    both = {**batch, "labels": labels, "next_sentence_label": is_next}
+    yield "BertForPreTraining, tied", random(BertForPreTraining(config(), seed=rng)), (), both
+    yield (
+        "BertForPreTraining, untied",
+        random(BertForPreTraining(config(tie_word_embeddings=False), seed=rng)),
+        (),
+        both,
+    )
+    yield "BertForMaskedLM", random(BertForMaskedLM(config(), seed=rng)), (), {**batch, "labels": labels}
+    yield (
+        "BertForNextSentencePrediction",
+        random(BertForNextSentencePrediction(config(), seed=rng)),
+        (),
+        {**batch, "labels": is_next},
+    )

@@ -1,0 +1,1 @@
+"""From files to sentences to documents of token ids on disk."""

@@ -1,0 +1,238 @@
+"""The text to learn from, as a stream of sentences: the user's files, or the documentation on this machine."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn
+
+from numbert.errors import InputError
+from numbert.text.documentation import documentation
+from numbert.text.sentences import split_sentences
+
+# Running prose is cut into documents of this many sentences, or fewer where that makes too few documents.
+SENTENCES, FEWEST_SENTENCES, DOCUMENTS_WANTED = 50, 5, 20
+
+# From so many characters of a file it is told which of the two forms it has, and no paragraph is longer.
+SAMPLE = 1 << 20
+_CHUNK = 1 << 24  # bytes
+
+_END_OF_SENTENCE = re.compile(r"""[.!?…:;]['"”’»)\]*_]*$""")
+
+# A stream of sentences is an iterator of strings: a sentence each, and "" after the last one of a document. That
+# is Google's format line by line, so that such a stream can be written to a file and read back as it is.
+END_OF_DOCUMENT = ""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that was found to be UTF-8 text.
+
+    Attributes:
+        path: absolute.
+        size: in bytes.
+        sha256: of its bytes.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the text is. Reading it again gives the same sentences.
+
+    Attributes:
+        files: the user's; none for the documentation on this machine.
+    """
+
+    files: tuple[TextFile, ...]
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        if not self.files:
+            return "the documentation of Python and its scientific packages on this machine"
+        return ", ".join(file.path for file in self.files)
+
+    @property
+    def size(self) -> int | None:
+        """Of the files, in bytes."""
+        return sum(file.size for file in self.files) if self.files else None
+
+    def sentences(self) -> Iterator[str]:
+        """The stream of sentences. Files are read as they are needed, line by line, never whole.
+
+        Two forms of text are told apart by where lines end:
+
+        - One sentence in a line, as in Google's sample text, where at least four lines in five end as a sentence
+          does: blank lines part documents.
+        - Running prose, as in a novel: blank lines part paragraphs, and the file is cut between paragraphs into
+          documents of at least 50 sentences, about a chapter each, so that one novel has documents enough for
+          next-sentence prediction, which takes a sentence of another one.
+
+        Text without any blank line is one document. Where texts are so short that this makes few documents,
+        under 20, those of both forms are cut into runs of a twentieth of all sentences, but at least 5.
+
+        Raises:
+            InputError: all text is one document.
+        """
+        if not self.files:
+            for document in documentation():
+                yield from document
+                yield END_OF_DOCUMENT
+            return
+        if len(self.files) == 1 and not _has_a_blank_line(self.files[0].path):
+            raise InputError(
+                f"{self.source} is one document, as none of its lines is blank; next-sentence prediction takes "
+                "half of its second segments from another document: part documents by blank lines, or give more "
+                "files"
+            )
+        forms = [(file.path, _has_a_sentence_in_each_line(file.path)) for file in self.files]
+        given = (last for path, by_line in forms for last in _given_ends(path, by_line))
+        few = sum(islice(given, DOCUMENTS_WANTED)) < DOCUMENTS_WANTED
+        every = (1 for path, by_line in forms for paragraph, _ in _paragraphs(path, by_line) for _ in paragraph)
+        counted = sum(islice(every, SENTENCES * DOCUMENTS_WANTED))
+        enough = max(FEWEST_SENTENCES, counted // DOCUMENTS_WANTED)
+        for path, by_line in forms:
+            gathered = 0
+            for paragraph, last in _paragraphs(path, by_line):
+                yield from paragraph
+                gathered += len(paragraph)
+                if gathered and (last or (gathered >= enough and (few or not by_line))):
+                    yield END_OF_DOCUMENT
+                    gathered = 0
+
+
+def find_corpus(paths: Sequence[str | Path] = ()) -> Corpus:
+    """The text in files, each read once to see that it is text; without any, the documentation on this machine.
+
+    Raises:
+        InputError: a path is missing, is a folder, is empty, is given twice or is not UTF-8 text.
+    """
+    files = tuple(_checked(Path(path)) for path in paths)
+    for index, file in enumerate(files):
+        for other in files[:index]:
+            if file.sha256 == other.sha256:
+                raise InputError(f"{file.path} and {other.path} are the same text; give it once")
+    return Corpus(files)
+
+
+def _checked(path: Path) -> TextFile:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give text files, such as {path}/*.txt")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file, and text is read more than once; write it to one")
+    digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
+    size, blank = 0, True
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                if (zero := chunk.find(b"\0")) >= 0:
+                    raise InputError(f"{path} is not text: byte {size + zero} is zero")
+                undecoded = len(decoder.getstate()[0])  # of a character that began in the chunk before
+                try:
+                    text = decoder.decode(chunk)
+                except UnicodeDecodeError as error:
+                    _refuse_byte(path, size - undecoded + error.start, error.object[error.start])
+                blank = blank and not text.removeprefix("\ufeff").strip()
+                digest.update(chunk)
+                size += len(chunk)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if unfinished := decoder.getstate()[0]:
+        _refuse_byte(path, size - len(unfinished), unfinished[0])
+    if blank:
+        raise InputError(f"{path} is empty")
+    return TextFile(str(path.absolute()), size, digest.hexdigest())
+
+
+def _refuse_byte(path: Path, place: int, byte: int) -> NoReturn:
+    raise InputError(f"{path} is not UTF-8 text: byte {place} is 0x{byte:02x}; convert it to UTF-8") from None
+
+
+def _lines(path: str) -> Iterator[str]:
+    """The lines without their ends; one that is longer than a million characters comes in parts, none blank."""
+    rest, in_parts = "", False  # of the line that is being read: its text so far, without the parts given before
+    with open(path, encoding="utf-8-sig") as file:
+        while piece := file.read(SAMPLE):
+            *lines, rest = (rest + piece).split("\n")
+            if lines and in_parts:
+                in_parts = False
+                yield from lines[:1] if lines[0].strip() else []
+                lines = lines[1:]
+            yield from lines
+            if len(rest) > SAMPLE:
+                cut = rest.rfind(" ") + 1 or len(rest)
+                if rest[:cut].strip():
+                    in_parts = True
+                    yield rest[:cut]
+                rest = rest[cut:]
+    if rest:
+        yield rest
+
+
+def _has_a_blank_line(path: str) -> bool:
+    """Whether there is one with text before it and after."""
+    state = 0
+    for line in _lines(path):
+        if bool(line.strip()) == (state % 2 == 0):
+            state += 1
+        if state == 3:
+            return True
+    return False
+
+
+def _has_a_sentence_in_each_line(path: str) -> bool:
+    """Google's form: told from the first million characters."""
+    lines, ended, blocks, seen = 0, 0, 0, 0
+    blank = True
+    for line in _lines(path):
+        stripped = line.rstrip()
+        lines += bool(stripped)
+        ended += bool(stripped) and _END_OF_SENTENCE.search(stripped) is not None
+        blocks += blank and bool(stripped)
+        blank = not stripped
+        seen += len(line)
+        if seen > SAMPLE:
+            break
+    return ended >= 0.8 * lines and lines >= 2 * blocks
+
+
+def _given_ends(path: str, by_line: bool) -> Iterator[bool]:
+    """One for each document that the file itself parts from others: running prose is one, and need not be read."""
+    if not by_line:
+        yield True
+        return
+    yield from (last for _, last in _paragraphs(path, by_line) if last)
+
+
+def _paragraphs(path: str, by_line: bool) -> Iterator[tuple[list[str], bool]]:
+    """-> the sentences of a paragraph (in Google's form: of a line), and whether a document ends with it."""
+    if by_line:
+        before: list[str] = []
+        for line in _lines(path):
+            sentences = split_sentences(line)
+            if before:
+                yield before, not line.strip()
+            before = sentences
+        if before:
+            yield before, True
+        return
+    block: list[str] = []
+    size = 0
+    for line in _lines(path):
+        if not line.strip() or size > SAMPLE:
+            yield split_sentences("\n".join(block)), False
+            block, size = [], 0
+        block.append(line)
+        size += len(line)
+    yield split_sentences("\n".join(block)), True

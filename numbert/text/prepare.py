@@ -1,0 +1,297 @@
+"""From text to token ids on disk, each step a file that can be looked at, in memory that does not grow with it.
+
+sentences.txt       one sentence in a line, a blank line after each document
+tokenizer.json ...  the vocabulary, learned from the documents to train on
+train.*             the ids of these (see `documents`)
+held-out.*          the ids of documents that are held out whole
+data.json           what there is of each
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from numbert.errors import InputError
+from numbert.files.atomic import to_disk
+from numbert.files.tokenizer import load_tokenizer, save_tokenizer
+from numbert.progress import Progress
+from numbert.randomness import Purpose, generator
+from numbert.text.corpus import END_OF_DOCUMENT, Corpus
+from numbert.text.documents import Documents, DocumentsWriter
+from numbert.text.vocabulary import train_tokenizer
+
+HELD_OUT = 0.05  # of the documents
+# The least there must be: a random next sentence is from another document, so two to learn from and two held out.
+MIN_DOCUMENTS, MIN_WORDS = 4, 300
+# The vocabulary is learned from so much text at most: a spread of the documents.
+VOCABULARY_BYTES = 100_000_000
+_CHARACTERS_AT_A_TIME = 1 << 20  # to tokenize
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """What a text holds.
+
+    Attributes:
+        documents, sentences, words: their numbers; documents of one sentence are left out and not counted.
+        megabytes: of UTF-8, one sentence in a line.
+        repeated_sentences: how many are the same as one before.
+        repeated_documents: likewise.
+    """
+
+    documents: int
+    sentences: int
+    words: int
+    megabytes: float
+    repeated_sentences: int
+    repeated_documents: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """A prepared folder, opened.
+
+    Attributes:
+        folder: where it is.
+        tokenizer: with its vocabulary.
+        train, held_out: the documents' ids, memory-mapped.
+        counts: of the whole text.
+        held_out_documents: their numbers in it.
+    """
+
+    folder: Path
+    tokenizer: Tokenizer
+    train: Documents
+    held_out: Documents
+    counts: TextCounts
+    held_out_documents: frozenset[int]
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Raises InputError where a file is missing or broken."""
+        tokenizer = load_tokenizer(folder)
+        size = tokenizer.get_vocab_size()
+        try:
+            data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+            return cls(
+                folder=folder,
+                tokenizer=tokenizer,
+                train=Documents.open(folder, "train", size),
+                held_out=Documents.open(folder, "held-out", size),
+                counts=TextCounts(**data["text"]),
+                held_out_documents=frozenset(data["held_out_documents"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder} is not whole ({error}); without it, --resume prepares the text anew"
+            ) from None
+
+    def held_out_also_learned(self) -> float:
+        """Which part of the held-out sentences stands word for word among those to learn from, too."""
+        held_out = Counter(self.held_out_sentences())
+        document, found = 0, set()
+        for line in _lines(self.folder / "sentences.txt"):
+            if not line:
+                document += 1
+            elif line in held_out and document not in self.held_out_documents:
+                found.add(line)
+        return sum(held_out[line] for line in found) / held_out.total()
+
+    def held_out_sentences(self) -> Iterator[str]:
+        """As text."""
+        document = 0
+        for line in _lines(self.folder / "sentences.txt"):
+            if not line:
+                document += 1
+            elif document in self.held_out_documents:
+                yield line
+
+
+def prepare(
+    corpus: Corpus, folder: Path, vocab_size: int, seed: int, show: Progress, tokenizer: Tokenizer | None = None
+) -> None:
+    """Makes the folder, whole or not at all. The same text, vocab_size and seed give the same files.
+
+    Args:
+        folder: not there yet. An unfinished one that was left behind is begun anew.
+        tokenizer: in place of one that is learned.
+
+    Raises:
+        InputError: there is too little text, or vocab_size does not hold its characters.
+    """
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        counts = _write_sentences(corpus, unfinished / "sentences.txt", show)
+        show.say(
+            f"Text: {counts.megabytes:.2f} MB from {corpus.source}: {counts.documents:,} documents, "
+            f"{counts.sentences:,} sentences ({counts.repeated_sentences:,} of them, and "
+            f"{counts.repeated_documents:,} documents, the same as one before)"
+        )
+        held_out = _held_out(counts.documents, generator(seed, Purpose.DOCUMENTS))
+        if tokenizer is None:
+            tokenizer = train_tokenizer(
+                _VocabularyText(unfinished / "sentences.txt", held_out, counts), vocab_size
+            )
+        save_tokenizer(tokenizer, unfinished)
+        _tokenize(tokenizer, unfinished, held_out, counts, show)
+        data = Documents.open(unfinished, "train", tokenizer.get_vocab_size())
+        rest = Documents.open(unfinished, "held-out", tokenizer.get_vocab_size())
+        show.say(
+            f"Vocabulary: {tokenizer.get_vocab_size():,} pieces; {len(data.ids):,} tokens to learn from, "
+            f"{len(rest.ids):,} held out, in {len(rest):,} whole documents"
+        )
+        summary = {"text": dataclasses.asdict(counts), "held_out_documents": sorted(held_out)}
+        (unfinished / "data.json").write_text(json.dumps(summary) + "\n", encoding="utf-8")
+        for file in unfinished.iterdir():
+            to_disk(file)
+        to_disk(unfinished)
+        os.rename(unfinished, folder)
+        to_disk(folder.parent)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def tokenize(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
+    """The ids of each sentence, without special tokens: "[SEP]" in a text is not the token here."""
+    tokenizer.encode_special_tokens = True
+    encodings = tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
+    tokenizer.encode_special_tokens = False
+    return [encoding.ids for encoding in encodings]
+
+
+# --- the steps ---------------------------------------------------------------------------------------------------
+
+
+def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> TextCounts:
+    """The stream of sentences as a file, without documents of one sentence.
+
+    Raises:
+        InputError: there is too little.
+    """
+    sentences = words = size = 0
+    sentence_digests, document_digests = array("Q"), array("Q")  # 8 bytes each: ten million take 80 MB
+    first, digest, in_document = "", hashlib.blake2b(digest_size=8), 0
+    with path.open("w", encoding="utf-8", newline="\n") as file, show.bar("Reading", corpus.size, "B") as advance:
+
+        def write(sentence: str) -> None:
+            nonlocal sentences, words, size
+            line = sentence.encode() + b"\n"
+            file.write(sentence + "\n")
+            sentences += 1
+            words += sentence.count(" ") + 1
+            size += len(line)
+            sentence_digests.frombytes(hashlib.blake2b(line, digest_size=8).digest())
+            digest.update(line)
+            advance(len(line))
+
+        for sentence in corpus.sentences():
+            if sentence != END_OF_DOCUMENT:
+                in_document += 1
+                if in_document == 1:
+                    first = sentence
+                    continue
+                if in_document == 2:
+                    write(first)
+                write(sentence)
+                continue
+            if in_document >= 2:
+                file.write("\n")
+                document_digests.frombytes(digest.digest())
+            digest, in_document = hashlib.blake2b(digest_size=8), 0
+    if len(document_digests) < MIN_DOCUMENTS or words < MIN_WORDS:
+        raise InputError(
+            f"{corpus.source}: {len(document_digests)} documents of two or more sentences, {words} words; "
+            f"pretraining needs at least {MIN_DOCUMENTS} documents and {MIN_WORDS} words"
+        )
+    return TextCounts(
+        documents=len(document_digests),
+        sentences=sentences,
+        words=words,
+        megabytes=size / 1e6,
+        repeated_sentences=sentences - len(np.unique(np.frombuffer(sentence_digests, np.uint64))),
+        repeated_documents=len(document_digests) - len(np.unique(np.frombuffer(document_digests, np.uint64))),
+    )
+
+
+def _held_out(documents: int, rng: np.random.Generator) -> frozenset[int]:
+    """The documents that are held out, at least two, drawn at random."""
+    return frozenset(rng.permutation(documents)[: max(2, round(HELD_OUT * documents))].tolist())
+
+
+@dataclass(frozen=True)
+class _VocabularyText:
+    """The sentences that the vocabulary is learned from, as often as they are asked for."""
+
+    path: Path
+    held_out: frozenset[int]
+    counts: TextCounts
+
+    def __iter__(self) -> Iterator[str]:
+        every = int(self.counts.megabytes * 1e6 // VOCABULARY_BYTES) + 1
+        document = learned = 0
+        for line in _lines(self.path):
+            if not line:
+                learned += document not in self.held_out
+                document += 1
+            elif learned % every == 0 and document not in self.held_out:
+                yield line
+
+
+def _tokenize(
+    tokenizer: Tokenizer, folder: Path, held_out: frozenset[int], counts: TextCounts, show: Progress
+) -> None:
+    """Each document goes to train.* or to held-out.*."""
+    size = tokenizer.get_vocab_size()
+    document = 0
+    with (
+        DocumentsWriter(folder, "train", size) as train,
+        DocumentsWriter(folder, "held-out", size) as rest,
+        show.bar("Tokenizing", counts.sentences, " sentences") as advance,
+    ):
+        for some in _some_at_a_time(_lines(folder / "sentences.txt")):
+            for line, ids in zip(some, tokenize(tokenizer, some), strict=True):
+                writer = rest if document in held_out else train
+                if line:
+                    writer.add(ids)
+                else:
+                    writer.end_document()
+                    document += 1
+            advance(len(some))
+    for name in ("train", "held-out"):
+        if not (folder / f"{name}.ids").stat().st_size:
+            raise InputError(f"the {name} documents have no word in them: there is too little text")
+
+
+def _some_at_a_time(lines: Iterable[str]) -> Iterator[list[str]]:
+    """About ten thousand, or fewer where they are long: text without full stops has sentences of a megabyte."""
+    some: list[str] = []
+    size = 0
+    for line in lines:
+        some.append(line)
+        size += len(line) + 1
+        if size >= _CHARACTERS_AT_A_TIME:
+            yield some
+            some, size = [], 0
+    yield some
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line[:-1]

@@ -1,0 +1,309 @@
+"""`numbert bench`: nobody times a wrong answer, all take their turns, and the counted work is the work done.
+
+No time is asserted anywhere: a clock on a busy machine proves nothing.
+"""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from numbert import BertConfig, BertForPreTraining, BertModel, InputError
+from numbert.bench import PARTS, bench, format_result, memory
+from numbert.bench import profile as profiling
+from numbert.bench import race as racing
+from numbert.bench.kernels import time_kernels
+from numbert.bench.race import Contestant, Race, compare, hold, in_turn
+from numbert.bench.workloads import forward_gflop, make_batch, numbert_forward, numbert_train, train_gflop
+from numbert.nn import functional, layers
+
+TINY = {
+    "vocab_size": 53,
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 20,
+    "max_position_embeddings": 32,
+}
+B, L = 3, 16
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(racing, "PAUSE", 0)
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+    for name in ("torch", "transformers", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
+
+
+@pytest.fixture
+def config():
+    return BertConfig(**TINY)
+
+
+# --- a race ------------------------------------------------------------------------------------------------------
+
+
+def contestant(name, answer, log=None):
+    log = [] if log is None else log
+    return Contestant(name, lambda: answer, lambda: log.append(name))
+
+
+def test_all_take_their_turns_and_the_first_round_does_not_count():
+    log = []
+    seconds = in_turn("letters", {"a": lambda: log.append("a"), "b": lambda: log.append("b")}, rounds=2)
+    assert log == ["a", "b"] * 3
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_ratios_pair_the_times_of_one_round():
+    race = Race("race", "about", gflop=6.0, seconds={"numbert": [1.0, 3.0], "torch": [2.0, 1.5]})
+    assert race.ratios("torch") == [0.5, 2.0]
+    assert race.gflops("numbert") == 3.0  # 6 in the median of 2 seconds
+
+
+def test_nobody_is_timed_when_an_answer_is_wrong():
+    log = []
+    right, wrong = {"x": np.array([1.0, -3.0])}, {"x": np.array([1.0, -3.001])}
+    with pytest.raises(RuntimeError, match=r"x differs by 1.0e-03 between numbert and torch"):
+        hold(
+            Race("race", "", None), [contestant("numbert", right, log), contestant("torch", wrong, log)], 1, False
+        )
+    assert log == []
+
+
+@pytest.mark.parametrize("wrong", [np.array([1.0, np.nan]), np.array([1.0, np.inf])])
+def test_numbers_that_are_none_are_wrong_answers(wrong):
+    with pytest.raises(RuntimeError, match="differs"):
+        compare("torch", {"x": np.array([1.0, 2.0])}, {"x": wrong})
+
+
+def test_answers_may_differ_by_float32_rounding_and_must_have_the_same_names():
+    ours = {"x": np.array([100.0, 1.0]), "zero": np.array([0.0])}
+    assert compare("torch", ours, {"x": np.array([100.001, 1.0]), "zero": np.array([1e-7])}) == pytest.approx(1e-3)
+    with pytest.raises(RuntimeError, match="zero"):
+        compare("torch", ours, {"x": ours["x"]})
+
+
+# --- the work ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def multiply_adds(monkeypatch):
+    """Counts what linear layers and attention multiply and add in forward, from the shapes of their inputs."""
+    counted = []
+    linear, attention = layers.Linear.forward, functional.attention
+
+    def counting_linear(self, x):
+        counted.append(x.size * self.out_features)
+        return linear(self, x)
+
+    def counting_attention(query, key, value, *rest):
+        b, h, length, d = query.shape
+        counted.append(2 * b * h * length * key.shape[2] * d)
+        return attention(query, key, value, *rest)
+
+    monkeypatch.setattr(layers.Linear, "forward", counting_linear)
+    monkeypatch.setattr("numbert.bert.attention.attention", counting_attention)
+    return counted
+
+
+def test_the_counted_work_of_forward_is_what_the_layers_do(config, multiply_adds):
+    batch = make_batch(config, B, L, padded=False, seed=0)
+    numbert_forward(BertModel(config), batch).run()
+    assert forward_gflop(config, batch.lengths) == pytest.approx(2e-9 * sum(multiply_adds))
+
+
+def test_the_counted_work_of_training_is_three_times_its_forward(config, multiply_adds):
+    batch = make_batch(config, B, L, padded=False, seed=0)
+    numbert_train(BertForPreTraining(config), batch).run()
+    assert train_gflop(config, batch.lengths, batch.masked) == pytest.approx(3 * 2e-9 * sum(multiply_adds))
+
+
+def test_padding_counts_as_no_work(config):
+    whole, padded = (make_batch(config, 1, 8, False, 0), make_batch(config, 1, 16, False, 0))
+    both = forward_gflop(config, np.array([8, 16]))
+    assert both == pytest.approx(forward_gflop(config, whole.lengths) + forward_gflop(config, padded.lengths))
+
+
+def test_a_batch_has_15_percent_of_its_tokens_masked_and_unequal_lengths_on_request(config):
+    batch = make_batch(config, 8, 32, padded=True, seed=0)
+    assert (batch.lengths[0], batch.lengths[-1]) == (32, 4)
+    assert (np.diff(batch.lengths) < 0).all()
+    assert (batch.inputs["attention_mask"].sum(axis=1) == batch.lengths).all()
+    assert batch.masked == round(0.15 * batch.lengths.sum())
+    assert (batch.labels[~batch.there] == -100).all()
+    assert set(make_batch(config, 8, 32, padded=False, seed=0).inputs) == {"input_ids"}
+
+
+def test_the_answer_in_training_is_without_dropout_and_moves_no_weight(config):
+    model = BertForPreTraining(config)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    ours = numbert_train(model, make_batch(config, B, L, False, 0))
+    assert compare("itself", ours.answer(), ours.answer()) == 0
+    assert all((array == before[name]).all() for name, array in model.state_dict().items())
+    assert model.training
+
+
+def test_a_timed_step_moves_every_weight_and_leaves_no_gradient(config):
+    model = BertForPreTraining(config)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    numbert_train(model, make_batch(config, B, L, False, 0)).run()
+    assert all((array != before[name]).any() for name, array in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# --- kernels and profile -----------------------------------------------------------------------------------------
+
+
+def test_the_kernels_equal_their_plain_forms(config):
+    timings = time_kernels(config, B, L, rounds=1, seed=0)  # raises where they differ
+    assert [one.name for one in timings] == ["gelu", "gelu_backward", "softmax", "layer_norm"]
+    assert all(one.difference < 2e-6 for one in timings)
+
+
+def test_a_profile_counts_the_time_of_an_inner_function_once(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
+    clock = profiling.Clock()
+
+    def work(seconds):
+        now[0] += seconds
+
+    inner = clock.timed(lambda: work(2), "inner")
+
+    def outer():
+        work(1)
+        inner()
+        work(4)
+
+    clock.timed(outer, "outer")()
+    assert clock.seconds == {profiling.BETWEEN: 0, "outer": 5, "inner": 2}
+
+
+def test_a_profile_names_every_kind_of_work_and_leaves_the_functions_as_they_were(config, without_peers):
+    before = [getattr(owner, name) for owner, name, _ in profiling.PLACES]
+    forward, train = bench(["profile"], config=config, batch=B, length=L, rounds=1).profiles
+    assert [getattr(owner, name) for owner, name, _ in profiling.PLACES] == before
+    kinds = {kind for _, _, kind in profiling.PLACES}
+    assert set(train.seconds()) == {*kinds, profiling.BETWEEN}
+    assert not any("backward" in kind or kind == "optimizer" for kind in forward.seconds())
+
+
+def test_a_profile_leaves_the_functions_as_they_were_after_an_error():
+    before = [getattr(owner, name) for owner, name, _ in profiling.PLACES]
+
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        profiling.profile("forward", "", 1.0, fail, rounds=1)
+    assert [getattr(owner, name) for owner, name, _ in profiling.PLACES] == before
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some_layers():
+    """Such that the activations of training count beside Python and the weights."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 192}
+    return BertConfig(**TINY | sizes | {"max_position_embeddings": 128})
+
+
+def test_checkpointing_takes_less_memory_for_the_same_gradients(some_layers):
+    result = bench(["memory"], config=some_layers, batch=16, length=128)
+    plain, checkpointed = result.memory.plain, result.memory.checkpointed
+    used, used_with = (step.peak - step.before for step in (plain, checkpointed))
+    assert 0 < used_with < used / 2
+    assert result.memory.difference < 1e-6
+    assert set(plain.answer) == {"loss", *dict(BertForPreTraining(some_layers).named_parameters())}
+    assert plain.gradients == BertForPreTraining(some_layers).num_parameters() * 4
+    text = format_result(result)
+    assert f"{plain.peak / 1e6:.0f}" in text
+    assert "gradient checkpointing" in text
+
+
+def test_the_peak_is_the_fresh_processs_own_and_not_its_parents(config):
+    size = 200_000_000
+    block = np.ones(size, np.uint8)  # the parent is large
+    step = memory.Step.in_a_fresh_process(config, B, L, False, 0)
+    assert block.nbytes == size
+    assert memory.peak_memory() > size
+    assert step.before <= step.peak < memory.peak_memory()
+
+
+def test_a_process_that_fails_says_why(config):
+    with pytest.raises(InputError, match=r"training step failed: .*length is 33; it can be 1 to 32"):
+        memory.Step.in_a_fresh_process(config, B, 33, False, 0)
+
+
+# --- the whole ---------------------------------------------------------------------------------------------------
+
+
+def test_without_peers_numbert_is_measured_and_each_is_named_with_how_to_install_it(config, without_peers):
+    result = bench(config=config, batch=B, length=L, rounds=2)
+    forward, train = result.races
+    assert list(forward.seconds) == list(train.seconds) == ["numbert"]
+    assert len(forward.seconds["numbert"]) == len(forward.matmul) == 2
+    assert set(forward.absent) == {"torch", "onnxruntime"}
+    assert "pip install torch" in forward.absent["torch"]
+    text = format_result(result)
+    assert "torch is absent" in text
+    assert "numbert" in text
+
+
+def test_the_result_is_json(config, without_peers):
+    result = bench(PARTS, config=config, batch=B, length=L, padded=True, rounds=1)
+    read = json.loads(json.dumps(result.to_dict()))
+    assert [race["name"] for race in read["races"]] == ["forward", "train"]
+    assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
+    assert len(read["kernels"]) == 4
+    assert [one["name"] for one in read["profiles"]] == ["forward", "train"]
+    assert read["memory"]["checkpointed"]["peak"] > 0
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("padded", [False, True])
+def test_peers_give_the_same_answers(config, padded):
+    for name in ("torch", "transformers", "onnxruntime", "onnx"):
+        pytest.importorskip(name, reason=f"needs {name}")
+    forward, train = bench(config=config, batch=B, length=L, padded=padded, rounds=1).races
+    assert list(forward.differences) == ["torch", "onnxruntime"]
+    assert list(train.differences) == ["torch", "torch, masked only"]
+    assert all(0 < difference < 1e-5 for race in (forward, train) for difference in race.differences.values())
+
+
+def test_a_fresh_process_is_raced_on_a_folder_and_a_text(tmp_path, without_peers):
+    from numbert.text.vocabulary import train_tokenizer
+
+    tokenizer = train_tokenizer(["One text is as good as another.", "A good text is short."], 60)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    BertModel(BertConfig(**TINY | {"vocab_size": tokenizer.get_vocab_size()})).save_pretrained(tmp_path)
+    (race,) = bench([], cold_start=(tmp_path, "A good text."), rounds=1).races
+    assert list(race.seconds) == ["numbert"]
+    assert "transformers" in race.absent
+    assert race.to_dict()["gflop"] is None
+
+
+def test_a_model_that_cannot_be_embedded_with_is_the_users_mistake(tmp_path, without_peers):
+    with pytest.raises(InputError, match="nowhere"):
+        bench([], cold_start=(tmp_path / "nowhere", "text"), rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parts": ["forwards"]}, "no part 'forwards'; it can be forward, train, kernels, profile, memory"),
+        ({"rounds": 0}, "rounds is 0; it must be at least 1"),
+        ({"batch": 0}, "batch is 0; it must be at least 1"),
+        ({"length": 33}, "length is 33; it can be 1 to 32"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_limit(config, options, message):
+    with pytest.raises(InputError, match=message):
+        bench(**{"parts": [], "config": config, "length": L, **options})

@@ -1,0 +1,72 @@
+"""Bugs planted in files: model folders, names, tokenizers."""
+
+from mutants.machinery import Mutant
+
+CHECKPOINT = "files/test_model_folders.py"
+
+MUTANTS = [
+    Mutant(
+        "gamma-and-beta-swapped",
+        "files/names.py",
+        '((".gamma", ".weight"), (".beta", ".bias"))',
+        '((".gamma", ".bias"), (".beta", ".weight"))',
+        "two vectors of one shape: a LayerNorm that multiplies by its bias loads without a word",
+        tests=(f"{CHECKPOINT}::TestNames",),
+    ),
+    Mutant(
+        "prefix-not-added",
+        "files/names.py",
+        '(name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))',
+        '(name, name.removeprefix(f"{prefix}."))',
+        "a bare encoder does not fit into a model with heads",
+        tests=(f"{CHECKPOINT}::TestNames",),
+    ),
+    Mutant(
+        "prefix-not-removed",
+        "files/names.py",
+        '(name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))',
+        '(name, f"{prefix}.{name}")',
+        "an encoder is not found inside a model with heads",
+        tests=(f"{CHECKPOINT}::TestNames",),
+    ),
+    Mutant(
+        "bfloat16-shifted-by-8",
+        "files/weights.py",
+        "bits <<= 16",
+        "bits <<= 8",
+        "bfloat16 is the upper half of a float32, not its upper quarter",
+        tests=(f"{CHECKPOINT}::TestReading",),
+    ),
+    Mutant(
+        "bfloat16-read-as-float16",
+        "files/weights.py",
+        '"BF16": "<u2"}',
+        '"BF16": "<f2"}',
+        "16 bits are not 16 bits: exponent and fraction have other lengths",
+        tests=(f"{CHECKPOINT}::TestReading",),
+    ),
+    Mutant(
+        "loaded-in-columns",
+        "files/weights.py",
+        ").reshape(tensor.shape)",
+        ").reshape(tensor.shape[::-1]).T",
+        "[out,in] read as the transpose of [in,out]: the shapes fit, the numbers do not",
+        tests=(f"{CHECKPOINT}::TestReading",),
+    ),
+    Mutant(
+        "saved-transposed",
+        "files/save.py",
+        "np.ascontiguousarray(data, dtype)",
+        "np.ascontiguousarray(data.T, dtype)",
+        "TensorFlow's [in,out] in a file that is read as [out,in]",
+        tests=(f"{CHECKPOINT}::TestReading",),
+    ),
+    Mutant(
+        "tied-decoder-saved-twice",
+        "files/save.py",
+        "model.named_parameters() if tied else model.all_named_parameters()",
+        "model.all_named_parameters()",
+        "the decoder beside the word embeddings, which readers report as unexpected",
+        tests=(f"{CHECKPOINT}::TestSaving",),
+    ),
+]

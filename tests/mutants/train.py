@@ -1,0 +1,173 @@
+"""Bugs planted in train."""
+
+from mutants.machinery import Mutant
+
+OPTIMIZER = "train/test_optimizer.py"
+TRAINING = "train/test_training_parity.py"
+PAIRS = "pretrain/test_pairs.py"
+TRAINER = "train/test_trainer.py"
+RESUME = "train/test_resume.py"
+
+MUTANTS = [
+    Mutant(
+        "decay-coupled",
+        "train/optimizer.py",
+        "        beta1, beta2 = betas\n",
+        "        beta1, beta2 = betas\n"
+        "        gradient, weight_decay = gradient + weight_decay * parameter.data, 0.0\n",
+        "L2 in the gradient, as Adam had it: weights with large gradients hardly decay",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "decay-without-learning-rate",
+        "train/optimizer.py",
+        "p *= 1 - lr * weight_decay",
+        "p *= 1 - weight_decay",
+        "the paper's decay, where torch.optim.AdamW multiplies it by the learning rate",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "first-moment-not-corrected",
+        "train/optimizer.py",
+        "correction1 = 1 - beta1**moments.step if bias_correction else 1.0",
+        "correction1 = 1.0",
+        "the first steps are ten times too short",
+        tests=(OPTIMIZER,),
+    ),
+    Mutant(
+        "second-moment-not-corrected",
+        "train/optimizer.py",
+        "correction2 = math.sqrt(1 - beta2**moments.step) if bias_correction else 1.0",
+        "correction2 = 1.0",
+        "the first steps are thirty times too long",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "second-moment-corrected-all-the-same",
+        "train/optimizer.py",
+        "math.sqrt(1 - beta2**moments.step) if bias_correction else 1.0",
+        "math.sqrt(1 - beta2**moments.step)",
+        "bias_correction=False heard by one of the two means: the first steps are thirty times too short",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "eps-not-corrected",
+        "train/optimizer.py",
+        "eps * correction2\n",
+        "eps\n",
+        "the corrections taken out of the arrays, and out of eps not",
+        tests=(OPTIMIZER,),
+    ),
+    Mutant(
+        "biases-decay",
+        "train/optimizer.py",
+        "if parameter.data.ndim > 1 else rest",
+        "if parameter.data.ndim > 0 else rest",
+        "biases and LayerNorm weights drawn to 0, where 1 is neutral",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "warmup-from-0",
+        "train/optimizer.py",
+        "return (step + 1) / warmup",
+        "return step / warmup",
+        "the first batch is computed and not learned from",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "clipped-one-by-one",
+        "train/optimizer.py",
+        "            gradient *= max_norm / norm\n",
+        "            gradient *= max_norm / max(max_norm, float(np.linalg.norm(gradient)))\n",
+        "each gradient to the norm by itself: their direction together changes",
+        tests=(OPTIMIZER, TRAINING),
+    ),
+    Mutant(
+        "generator-not-resumed",
+        "pretrain/trainer.py",
+        "            self.model.rng.bit_generator.state = self.state.generators[rank]\n",
+        "            pass\n",
+        "a resumed run draws other dropout than it would have",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "moments-not-resumed",
+        "pretrain/snapshot.py",
+        "            optimizer.moments[parameter] = moments\n",
+        "",
+        "AdamW starts anew with means of 0; the loss jumps and few see it",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "moments-of-step-1",
+        "pretrain/snapshot.py",
+        "Moments(state.step, ",
+        "Moments(1, ",
+        "the means are there, and are corrected as if they had just begun",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "text-from-the-start",
+        "pretrain/trainer.py",
+        "(settings.seed, Purpose.PAIRS), state.position)",
+        "(settings.seed, Purpose.PAIRS))",
+        "a resumed run goes through the text from its beginning again",
+        tests=(f"{RESUME}::test_an_interrupt_ends_after_the_step_and_resume_goes_on[2]",),
+    ),
+    Mutant(
+        "checkpoint-in-place",
+        "pretrain/runs.py",
+        '        beside = self.checkpoints / f".{final.name}.unfinished"\n',
+        "        beside = final\n",
+        "a checkpoint is written where it is looked for, so that half of one is taken for one",
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.pretrain.snapshot.save_file]",),
+    ),
+    Mutant(
+        "metrics-twice",
+        "pretrain/runs.py",
+        'if line["step"] <= step]',
+        "if True]",
+        "a resumed run writes some lines of metrics a second time",
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.pretrain.snapshot.save_file]",),
+    ),
+    Mutant(
+        "best-not-kept",
+        "pretrain/runs.py",
+        "            if step != best:\n",
+        "            if True:\n",
+        "the best checkpoint goes as soon as it is not among the last",
+        tests=(f"{RESUME}::test_the_latest_checkpoints_and_the_best_are_kept",),
+    ),
+    Mutant(
+        "parts-weigh-alike",
+        "pretrain/trainer.py",
+        "words, pairs = part.words / max(1, batch.words), part.pairs / batch.pairs",
+        "words = pairs = 1 / self.settings.accumulate",
+        "accumulated as most do: the mean of the parts' means, though one has more masked words than another",
+        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+    ),
+    Mutant(
+        "nan-is-saved",
+        "pretrain/trainer.py",
+        "        if not math.isfinite(scores.loss) or not math.isfinite(norm):\n",
+        "        if False:\n",
+        "NaN spreads over the weights, and the checkpoints of better days are removed one by one",
+        tests=(f"{TRAINER}::test_a_loss_that_is_not_finite_stops_and_names_what_went_first",),
+    ),
+    Mutant(
+        "first-gradient-in-forward-order",
+        "pretrain/trainer.py",
+        "    for name, parameter in reversed(parameters):\n",
+        "    for name, parameter in parameters:\n",
+        "backward spreads NaN towards the embeddings, which are then blamed",
+        tests=(f"{TRAINER}::test_the_parameter_that_went_first_is_named",),
+    ),
+    Mutant(
+        "other-text-not-noticed",
+        "pretrain/runs.py",
+        "            if file.sha256 not in stored_files:\n",
+        "            if file.path not in stored_files.values():\n",
+        "a text that was edited is taken for the run's",
+        tests=(f"{RESUME}::test_a_changed_text_is_told_from_another",),
+    ),
+]

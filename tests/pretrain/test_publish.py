@@ -1,0 +1,80 @@
+"""publish: what is given to others is the run's model, and the card's numbers are its own."""
+
+import re
+
+import numpy as np
+import pytest
+from runs import MODEL_FILES, TINY, by_kind, weights
+from safetensors.numpy import load_file
+
+from numbert import BertForPreTraining, InputError
+from numbert.pretrain import publish
+from numbert.pretrain.entry import pretrain
+from numbert.pretrain.publish import publish as publish_run
+from numbert.pretrain.runs import Run
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Of a run on longer pairs, which began from one on shorter ones."""
+    folder = tmp_path_factory.mktemp("runs")
+    text = by_kind(folder / "kinds.txt")
+    pretrain([text], folder / "short", steps=60, positions=40, **(TINY | {"learning_rate": 5e-3}))
+    return pretrain(
+        [text], folder / "long", steps=5, init=folder / "short", length=40, batch_size=8, progress=False
+    )
+
+
+def test_half_precision_where_it_costs_nothing(result, tmp_path):
+    assert publish_run(result.folder, tmp_path / "given") == tmp_path / "given"
+    assert {path.name for path in (tmp_path / "given").iterdir()} == MODEL_FILES | {
+        *("MODEL_CARD.md", "curves-1.png", "curves-2.png")
+    }
+    arrays = load_file(tmp_path / "given" / "model.safetensors")
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
+    model, given = (BertForPreTraining.from_pretrained(path) for path in (result.folder, tmp_path / "given"))
+    assert given.dtype == np.float32
+    for name, array in model.state_dict().items():
+        np.testing.assert_allclose(given.state_dict()[name], array, rtol=1e-3, atol=1e-7)
+
+
+def test_single_precision_where_half_would_cost_something(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "COST_AT_MOST", -1.0)
+    publish_run(result.folder, tmp_path / "given")
+    assert weights(tmp_path / "given") == weights(result.folder)
+    assert "Saved as single precision" in (tmp_path / "given" / "MODEL_CARD.md").read_text()
+
+
+def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):
+    publish_run(result.folder, tmp_path / "given")
+    card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
+    scores = result.held_out  # of the same pairs: there are fewer than either looks at
+    for number in (scores.mlm_accuracy, scores.mlm_top5_accuracy, scores.nsp_accuracy):
+        assert f"| {number:.1%} " in card
+    assert f"{result.bigrams.mlm_loss:.3f}" in card
+    assert f"{result.frequencies.mlm_accuracy:.1%}" in card
+    assert f"single precision {scores.loss:.5f}" in card
+    text = Run.read(result.folder).files[0]
+    assert f"kinds.txt (SHA-256 {text.sha256[:16]}...): 0.03 MB, 60 documents, 720 sentences" in card
+    commands = re.findall(r"^numbert pretrain .*$", card, re.MULTILINE)
+    assert commands == [
+        "numbert pretrain kinds.txt --output run-1 --steps 60 --vocab-size 200 --hidden-size 16 --length 24 "
+        "--positions 40 --batch-size 8 --learning-rate 0.005",
+        "numbert pretrain kinds.txt --output run-2 --init run-1 --steps 5 --length 40 --positions 40 "
+        "--batch-size 8",
+    ]
+
+
+def test_other_files_in_the_folder_stay(result, tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    publish_run(result.folder, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_what_is_no_finished_run_is_refused(result, tmp_path):
+    with pytest.raises(InputError, match=r"holds no run: there is no run\.json"):
+        publish_run(tmp_path, tmp_path / "given")
+    (tmp_path / "run.json").write_bytes((result.folder / "run.json").read_bytes())
+    with pytest.raises(InputError, match="is not finished: it has no checkpoint of step 5"):
+        publish_run(tmp_path, tmp_path / "given")
+    assert not (tmp_path / "given").exists()
