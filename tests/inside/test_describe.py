@@ -7,7 +7,9 @@ import pytest
 import tiny
 
 import numbert
-from numbert.bert.tasks.registry import model_class_named, shapes, shapes_table, summary
+from numbert.bert.tasks.registry import model_class_named
+from numbert.inside.shapes import shapes, shapes_table
+from numbert.inside.summary import summary
 from numbert.nn.switches import uninitialized
 
 

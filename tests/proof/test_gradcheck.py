@@ -15,7 +15,8 @@ import numbert
 import numbert.bert
 import numbert.nn
 from numbert.bert.attention import BertAttention, BertSelfAttention
-from numbert.bert.layer import BertEncoder, BertLayer
+from numbert.bert.encoder import BertEncoder
+from numbert.bert.layer import BertLayer
 from numbert.bert.residual import BertSelfOutput
 from numbert.errors import InputError
 from numbert.nn.functional import softmax, softmax_backward

@@ -110,7 +110,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tm
         "numbert.pretrain.snapshot.save_file",
         "numbert.pretrain.runs.os.rename",
         "numbert.pretrain.runs.Run.keep",
-        "numbert.pretrain.runs.Metrics.write",
+        "numbert.train.metrics.Metrics.write",
         "numbert.pretrain.trainer.Trainer._save_model",
     ],
 )
