@@ -13,6 +13,7 @@ from numbert.errors import InputError
 from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
 from numbert.nn.module import Module, Parameter
+from numbert.nn.numerics import underflow_is_zero
 
 
 @dataclass
@@ -92,6 +93,7 @@ class AdamW:
             raise InputError("a parameter is in two of AdamW's groups; it can be in one")
         self.moments: dict[Parameter, Moments] = {}
 
+    @underflow_is_zero
     def step(self) -> None:
         """Updates every parameter that has a gradient, in its own array.
 
@@ -194,6 +196,7 @@ def warmup_then_linear_decay(step: int, steps: int, warmup: int) -> float:
     return max(0.0, (steps - step) / max(1, steps - warmup))
 
 
+@underflow_is_zero
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales all gradients by one factor so that their norm, as one long vector, is at most max_norm.
 
