@@ -20,13 +20,15 @@ class Parameter:
     Attributes:
         data: the values, in the shape and layout of the published checkpoints (`[out, in]` for a weight).
         grad: None until a backward reaches the parameter, then an array of data's shape and dtype.
+        trainable: False keeps the data as they are: `add_grad` accumulates nothing.
     """
 
-    __slots__ = ("data", "grad")
+    __slots__ = ("data", "grad", "trainable")
 
     def __init__(self, data: Array) -> None:
         self.data = data
         self.grad: Array | None = None
+        self.trainable = True
 
     @classmethod
     def normal(cls, shape: tuple[int, ...], std: float, seed: Any, dtype: DTypeLike) -> Parameter:
@@ -61,6 +63,8 @@ class Parameter:
         """
         if gradient.shape != self.data.shape:
             raise ValueError(f"gradient of shape {gradient.shape} for a parameter of shape {self.data.shape}")
+        if not self.trainable:
+            return
         if self.grad is None:
             self.grad = gradient.astype(self.data.dtype, copy=False)
         else:
