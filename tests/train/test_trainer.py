@@ -14,12 +14,12 @@ from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, weights
 from numbert import BertConfig, BertForPreTraining, InputError, progress
 from numbert.files.tokenizer import bert_tokenizer, load_tokenizer, save_tokenizer
 from numbert.nn.functional import cross_entropy
-from numbert.pretrain import runs
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.beginning import Beginning
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.evaluation import evaluate
 from numbert.pretrain.settings import Settings
+from numbert.train import run
 from numbert.train.metrics import read_metrics
 
 
@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_written_is_refused(text, tmp_path, monkeypatch)
     def refuse(**kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(runs, "TemporaryFile", refuse)
+    monkeypatch.setattr(run, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         pretrain([text], tmp_path / "model", **TINY)
 
@@ -403,7 +403,7 @@ def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path):
     script = f"""
 import gc, resource
 from numbert.pretrain.entry import pretrain
-from numbert.pretrain.trainer import Trainer
+from numbert.train.trainer import Trainer
 update = Trainer._update
 def watched(self, *arguments, **options):
     values = update(self, *arguments, **options)
