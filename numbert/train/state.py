@@ -38,6 +38,8 @@ class State:
         if "best_loss" in values:  # as the first runs of format 1 call it
             values["best_value"] = values.pop("best_loss")
         state = cls(**values)
+        if missing := [name for name in vars(state) if name not in values]:
+            raise KeyError(", ".join(missing))
         if type(state.step) is not int or state.step < 0:
             raise ValueError(f"its step is {state.step!r}")
         return state
