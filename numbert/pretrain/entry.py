@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _SENTENCES_TO_FILL = 10_000  # words to fill in are drawn from so many held-out 
 
 
 def pretrain(
-    texts: Sequence[str | Path] = (),
+    texts: str | Path | Iterable[str | Path] = (),
     output: str | Path = "numbert-model",
     steps: int | None = None,
     seed: int | None = None,
@@ -53,7 +53,8 @@ def pretrain(
     the way and the run was resumed. Under `mpirun -n N` the N processes share each batch.
 
     Args:
-        texts: UTF-8 files, as `Corpus.sentences` reads them; without any, the documentation on this machine.
+        texts: one or more UTF-8 files, as `Corpus.sentences` reads them; without any, the documentation on this
+            machine.
         output: a folder that is empty or not there yet; with resume, that of a run.
         steps, seed, settings: fields of `Settings`, which has the defaults.
         resume: go on with the run in `output` from its latest checkpoint, if there is one. What is not given is
@@ -72,6 +73,7 @@ def pretrain(
         KeyboardInterrupt: Ctrl-C or SIGTERM; while it trains, after a checkpoint and the model have been saved.
         OSError: the disk is full, or another failure of the machine's; the checkpoints that were there stay.
     """
+    texts = [texts] if isinstance(texts, str | Path) else list(texts)
     given = {"steps": steps, "seed": seed} | settings
     given = {name: value for name, value in given.items() if value is not None}
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(Settings)})
@@ -149,13 +151,28 @@ def _opened(
         return
     settings = Settings(**(given if beginning is None else beginning.settings(given)))
     settings.check(processes)
-    settings.config(settings.vocab_size)  # refuses sizes that do not go together
+    _refuse_model(settings, beginning)
     with new_folder(folder):
         show.say("Reading ...")
         corpus = find_corpus(texts)
         run = PretrainRun.begin_with(folder, settings, corpus.files, beginning)
         _prepare(run, corpus, show)
         yield run
+
+
+def _refuse_model(settings: Settings, beginning: Beginning | None) -> None:
+    """Makes the model once in vain, so that what is wrong with it is told before anything is read or written."""
+    try:
+        if beginning is not None:
+            beginning.model(settings)
+        else:
+            with uninitialized():  # takes no memory, as it is not written to
+                BertForPreTraining(settings.config(settings.vocab_size))
+    except MemoryError as error:
+        raise InputError(
+            f"no memory for a model with layers {settings.layers}, hidden_size {settings.hidden_size}, vocab_size "
+            f"{settings.vocab_size} and positions {settings.positions or settings.length}: {error}"
+        ) from None
 
 
 def _prepare(run: PretrainRun, corpus: Corpus, show: Progress) -> None:

@@ -7,7 +7,7 @@ MODEL = "bert/test_model.py"
 CHECKPOINT = "files/test_model_folders.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 INFERENCE = "inference/test_inference.py"
-TRAINER = "train/test_trainer.py"
+PRETRAIN = "pretrain/test_pretrain.py"
 
 MUTANTS = [
     Mutant(
@@ -351,6 +351,6 @@ MUTANTS = [
         "cross_entropy_backward(d_nsp_loss, saved.nsp_probs",
         "cross_entropy_backward(d_mlm_loss, saved.nsp_probs",
         "the pairs of a part count by its share of words",
-        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+        tests=(f"{PRETRAIN}::TestTheSameUpdateInOtherWays",),
     ),
 ]

@@ -5,7 +5,7 @@ from mutants.machinery import Mutant
 OPTIMIZER = "train/test_optimizer.py"
 TRAINING = "train/test_training_parity.py"
 PAIRS = "pretrain/test_pairs.py"
-TRAINER = "train/test_trainer.py"
+PRETRAIN = "pretrain/test_pretrain.py"
 RESUME = "train/test_resume.py"
 ANOTHER = "train/test_another_task.py"
 KILLED = f"{ANOTHER}::test_killed_and_resumed_it_is_the_same_run_and_needs_nothing_of_pretrain"
@@ -146,7 +146,7 @@ MUTANTS = [
         "words, pairs = part.words / max(1, whole.words), part.pairs / whole.pairs",
         "words = pairs = 1 / self.settings.accumulate",
         "accumulated as most do: the mean of the parts' means, though one has more masked words than another",
-        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+        tests=(f"{PRETRAIN}::TestTheSameUpdateInOtherWays",),
     ),
     Mutant(
         "nan-is-saved",
@@ -154,7 +154,7 @@ MUTANTS = [
         "        if not math.isfinite(loss) or not math.isfinite(norm):\n",
         "        if False:\n",
         "NaN spreads over the weights, and the checkpoints of better days are removed one by one",
-        tests=(f"{TRAINER}::test_a_loss_that_is_not_finite_stops_and_names_what_went_first",),
+        tests=(f"{PRETRAIN}::test_a_loss_that_is_not_finite_stops_and_names_what_went_first",),
     ),
     Mutant(
         "first-gradient-in-forward-order",
@@ -162,7 +162,7 @@ MUTANTS = [
         "    for name, parameter in reversed(parameters):\n",
         "    for name, parameter in parameters:\n",
         "backward spreads NaN towards the embeddings, which are then blamed",
-        tests=(f"{TRAINER}::test_the_parameter_that_went_first_is_named",),
+        tests=(f"{PRETRAIN}::test_the_parameter_that_went_first_is_named",),
     ),
     Mutant(
         "other-text-not-noticed",
