@@ -6,25 +6,14 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
 # What is shown is the mean of this many steps: one batch says little.
 AVERAGED = 50
-
-
-class Scores(Protocol):
-    """What a step is shown with."""
-
-    @property
-    def loss(self) -> float: ...
-    @property
-    def mlm_accuracy(self) -> float: ...
-    @property
-    def nsp_accuracy(self) -> float: ...
 
 
 class Progress:
@@ -36,8 +25,8 @@ class Progress:
 
     def __init__(self, shown: bool) -> None:
         self.shown = shown
-        self.done = self._begun = self._tokens = 0
-        self._latest: deque[Scores] = deque(maxlen=AVERAGED)
+        self.done = self._begun = self._size = 0
+        self._latest: deque[Mapping[str, float]] = deque(maxlen=AVERAGED)
         self._bar: tqdm[Any] | None = None
 
     def say(self, message: str) -> None:
@@ -60,17 +49,30 @@ class Progress:
         ) as bar:
             yield bar.update
 
-    def start(self, steps: int, done: int) -> None:
+    def start(self, steps: int, done: int, words: Callable[[Mapping[str, float]], str], unit: str) -> None:
+        """Begins to show steps.
+
+        Args:
+            steps: of them all, `done` were there before.
+            words: says what scores are, in a few words.
+            unit: what a step learns from, such as "tokens".
+        """
         self._steps, self.done, self._begun = steps, done, done
+        self._words, self._unit = words, unit
         self._started = self._last_line = time.monotonic()
         if self.shown and sys.stderr.isatty():
             self._bar = tqdm(total=steps, initial=done, unit="step", file=sys.stderr, dynamic_ncols=True)
 
-    def step(self, scores: Scores, tokens: int) -> None:
-        """Takes note of one step and shows it, where it is time to."""
+    def step(self, scores: Mapping[str, float], size: int) -> None:
+        """Takes note of one step and shows it, where it is time to.
+
+        Args:
+            scores: the same names in every step.
+            size: how much it learned from, in the unit.
+        """
         self._latest.append(scores)
         self.done += 1
-        self._tokens += tokens
+        self._size += size
         now = time.monotonic()
         if self._bar is not None:
             if now - self._last_line > self._bar.mininterval:
@@ -88,9 +90,7 @@ class Progress:
             self._bar = None
 
     def _state(self) -> str:
-        count = len(self._latest)
-        loss = sum(scores.loss for scores in self._latest) / count
-        mlm = sum(scores.mlm_accuracy for scores in self._latest) / count
-        nsp = sum(scores.nsp_accuracy for scores in self._latest) / count
-        speed = self._tokens / max(1e-9, time.monotonic() - self._started)
-        return f"loss {loss:.3f}, MLM {mlm:.1%}, NSP {nsp:.1%}, {speed:,.0f} tokens/s"
+        latest = self._latest
+        means = {name: sum(scores[name] for scores in latest) / len(latest) for name in latest[-1]}
+        speed = self._size / max(1e-9, time.monotonic() - self._started)
+        return f"{self._words(means)}, {speed:,.0f} {self._unit}/s"

@@ -36,10 +36,23 @@ class Beginning:
 
     @classmethod
     def of(cls, folder: Path) -> Self:
-        """Raises InputError where there is no model, or one whose special tokens have other ids than 0 to 4."""
-        BertConfig.from_file(folder / "config.json")
+        """The model in a folder.
+
+        Raises:
+            InputError: there is none, its special tokens have other ids than 0 to 4, it has fewer words than its
+                tokenizer, or it does not know the second segment of a pair.
+        """
+        config = BertConfig.from_file(folder / "config.json")
         Checkpoint(folder)
         tokenizer = load_tokenizer(folder)
+        word, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        if highest >= config.vocab_size:
+            raise InputError(
+                f"the tokenizer in {folder} has the ids 0 to {highest} ({highest} is {word!r}), but the model has "
+                f"{config.vocab_size} words; the two are not of one model"
+            )
+        if config.type_vocab_size < 2:
+            raise InputError(f"the model in {folder} has type_vocab_size {config.type_vocab_size}; pairs need 2")
         ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS.values()]
         if ids != list(range(len(ids))):
             names = ", ".join(
@@ -86,6 +99,10 @@ class Beginning:
 
         Positions that it was not trained on begin as copies of those it was, in turn (as Longformer's do, Beltagy
         et al. 2020, section 5): what attention has learned of neighbours holds among them, too.
+
+        Raises:
+            InputError: a weight is missing, is not finite or does not fit, or the configuration asks for what
+                numbert does not have yet.
         """
         config = dataclasses.replace(
             BertConfig.from_file(self.folder / "config.json"),
@@ -95,6 +112,9 @@ class Beginning:
         with uninitialized():
             model = BertForPreTraining(config, seed=settings.seed)
         load_into(model, Checkpoint(self.folder))
+        for name, array in model.state_dict().items():
+            if not np.isfinite(array).all():
+                raise InputError(f"{name} in {self.path} has numbers that are not finite")
         trained, positions = self._trained_positions(config), settings.positions or settings.length
         if (trained, positions) == (config.max_position_embeddings,) * 2:
             return model

@@ -36,7 +36,7 @@ from numbert.pretrain.pairs import PairStream, Position
 from numbert.randomness import Purpose, generator
 from numbert.text.documents import Documents
 from numbert.text.vocabulary import pieces_that_go_on
-from numbert.train.optimizer import warmup_then_linear_decay
+from numbert.train.schedule import warmup_then_linear_decay
 
 HERE = Path(__file__).parent
 

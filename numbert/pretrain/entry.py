@@ -4,100 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
-from numbert.errors import InputError
+from numbert.errors import InputError, as_bool, as_integer, at_least
 from numbert.nn.switches import uninitialized
-from numbert.pretrain.baselines import Guess
 from numbert.pretrain.beginning import Beginning
-from numbert.pretrain.evaluation import Fill, Scores, fill_masks
-from numbert.pretrain.runs import Run, locked, new_folder
+from numbert.pretrain.evaluation import fill_masks
+from numbert.pretrain.objective import PretrainingTask, uniform_loss
+from numbert.pretrain.result import Best, PretrainResult
+from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
-from numbert.pretrain.trainer import Intervals, Trainer, uniform_loss
 from numbert.progress import Progress
 from numbert.randomness import Purpose, generator
 from numbert.text.corpus import Corpus, find_corpus
 from numbert.text.prepare import Data, prepare
 from numbert.train.metrics import read_metrics
 from numbert.train.processes import Processes
+from numbert.train.run import locked, new_folder
+from numbert.train.state import State
+from numbert.train.trainer import Intervals, Trainer
 
 _SENTENCES_TO_FILL = 10_000  # words to fill in are drawn from so many held-out sentences
 
 
-@dataclass(frozen=True)
-class PretrainResult:
-    """What came of it. Losses are in nats: MLM + NSP.
-
-    Attributes:
-        folder: where the model and its tokenizer are.
-        steps: how many there were.
-        seconds: the time they took.
-        tokens_per_second: trained on, without [PAD].
-        data_share: of the time, what went into making batches.
-        uniform_loss: ln v + ln 2, what guessing without any knowledge gives; `first_loss` should be near it.
-        first_loss: of the first batch, before the first update.
-        final_loss: the mean of the last 50 steps.
-        held_out: the scores on documents that were not trained on.
-        frequencies: what word frequencies alone give there.
-        bigrams: what the word to the left alone gives there.
-        fills: words filled in there.
-    """
-
-    folder: Path
-    steps: int
-    seconds: float
-    tokens_per_second: float
-    data_share: float
-    uniform_loss: float
-    first_loss: float
-    final_loss: float
-    held_out: Scores
-    frequencies: Guess
-    bigrams: Guess
-    fills: list[Fill]
-
-    @property
-    def frequency_loss(self) -> float:
-        """With ln 2 for NSP, which neither can guess; `held_out.loss` should be below it."""
-        return self.frequencies.mlm_loss + math.log(2)
-
-    @property
-    def bigram_loss(self) -> float:
-        return self.bigrams.mlm_loss + math.log(2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self) | {"folder": str(self.folder)}
-
-    def report(self) -> str:
-        """For a reader: the losses and the fills."""
-        scores = self.held_out
-        lines = [
-            f"first loss     {self.first_loss:8.4f}   (ln v + ln 2 = {self.uniform_loss:.4f})",
-            f"final loss     {self.final_loss:8.4f}   on the text it learned from",
-            f"held-out loss  {scores.loss:8.4f}   on documents it has not seen: MLM {scores.mlm_loss:.4f} "
-            f"(perplexity {scores.perplexity:.1f}), NSP {scores.nsp_loss:.4f}",
-            f"baseline       {self.frequency_loss:8.4f}   always guessing from word frequencies, same masks",
-            f"baseline       {self.bigram_loss:8.4f}   guessing from the word to the left, same masks",
-            f"held-out accuracy: MLM {scores.mlm_accuracy:.1%} (frequencies {self.frequencies.mlm_accuracy:.1%}, "
-            f"word to the left {self.bigrams.mlm_accuracy:.1%}), among the first five "
-            f"{scores.mlm_top5_accuracy:.1%}; NSP {scores.nsp_accuracy:.1%}",
-        ]
-        for fill in self.fills:
-            guesses = ", ".join(f"{word} {probability:.0%}" for word, probability in fill.guesses)
-            lines += ["", fill.text, f"  it was {fill.word!r}; guesses: {guesses}"]
-        return "\n".join([*lines, "", f"saved in {self.folder}"])
-
-
 def pretrain(
-    texts: Sequence[str | Path] = (),
+    texts: str | Path | Iterable[str | Path] = (),
     output: str | Path = "numbert-model",
     steps: int | None = None,
     seed: int | None = None,
@@ -117,7 +53,8 @@ def pretrain(
     the way and the run was resumed. Under `mpirun -n N` the N processes share each batch.
 
     Args:
-        texts: UTF-8 files, as `Corpus.sentences` reads them; without any, the documentation on this machine.
+        texts: one or more UTF-8 files, as `Corpus.sentences` reads them; without any, the documentation on this
+            machine.
         output: a folder that is empty or not there yet; with resume, that of a run.
         steps, seed, settings: fields of `Settings`, which has the defaults.
         resume: go on with the run in `output` from its latest checkpoint, if there is one. What is not given is
@@ -136,14 +73,19 @@ def pretrain(
         KeyboardInterrupt: Ctrl-C or SIGTERM; while it trains, after a checkpoint and the model have been saved.
         OSError: the disk is full, or another failure of the machine's; the checkpoints that were there stay.
     """
+    texts = [texts] if isinstance(texts, str | Path) else list(texts)
     given = {"steps": steps, "seed": seed} | settings
     given = {name: value for name, value in given.items() if value is not None}
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(Settings)})
     if unknown:
         raise TypeError(f"pretrain has no option {', '.join(unknown)}")
+    given = Settings.typed(given)
+    options = {"resume": resume, "gradient_checkpointing": gradient_checkpointing, "progress": progress}
+    for option, flag in options.items():
+        as_bool(option, flag)
     for option, value in (("save_every", save_every), ("eval_every", eval_every), ("keep", keep)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} is {value}; it must be at least 1")
+        if value is not None:
+            at_least(option, as_integer(option, value), 1)
     with contextlib.ExitStack() as stack:
         processes = stack.enter_context(Processes.found())
         show = Progress(progress and processes.first)
@@ -153,9 +95,9 @@ def pretrain(
             run = stack.enter_context(opened)
         processes.wait_for_first()
         if not processes.first:
-            run = Run.read(Path(output))
+            run = PretrainRun.read(Path(output))
         every = save_every or max(1, min(500, run.settings.steps // 10))
-        intervals = Intervals(every, eval_every or every, keep)
+        intervals = Intervals(int(every), int(eval_every or every), int(keep))
 
         data = Data.open(run.data)
         saved = run.steps()
@@ -163,7 +105,8 @@ def pretrain(
         if gradient_checkpointing:
             model.gradient_checkpointing_enable()
         show.say("Counting words ...")
-        trainer = Trainer(run, data, model, intervals, show, processes)
+        task = PretrainingTask(data, run.settings, model)
+        trainer = Trainer(run, task, run.settings.plan(), intervals, show, processes)
         if saved:
             trainer.resume(saved[-1])
             show.say(f"Going on after {saved[-1]:,} of {run.settings.steps:,} steps")
@@ -174,7 +117,7 @@ def pretrain(
             f"of {plan.batch_size} pairs of up to {plan.length} tokens"
         )
         trainer.train()
-        return _result(trainer, run, data)
+        return _result(run, task, trainer.state)
 
 
 @contextlib.contextmanager
@@ -186,38 +129,58 @@ def _opened(
     resume: bool,
     processes: int,
     show: Progress,
-) -> Iterator[Run]:
+) -> Iterator[PretrainRun]:
     """A run with its text prepared, begun or found, for this process alone."""
     if resume and (folder / "run.json").exists():
         with locked(folder):
-            run = Run.read(folder)
+            run = PretrainRun.read(folder)
             run.clean()
             corpus = find_corpus(texts) if texts else None
-            run.refuse_difference(given, corpus, beginning)
+            run.refuse_difference(given)
+            if beginning is not None:
+                run.refuse_other_beginning(beginning)
+            if corpus is not None:
+                run.refuse_other_text(corpus)
             run.settings.check(processes)
             if not run.data.exists():
-                corpus = corpus or find_corpus([file.path for file in run.files])
-                run.refuse_difference({}, corpus, None)
+                if corpus is None:
+                    corpus = find_corpus([file.path for file in run.files])
+                    run.refuse_other_text(corpus)
                 _prepare(run, corpus, show)
             yield run
         return
     settings = Settings(**(given if beginning is None else beginning.settings(given)))
     settings.check(processes)
-    settings.config(settings.vocab_size)  # refuses sizes that do not go together
+    _refuse_model(settings, beginning)
     with new_folder(folder):
         show.say("Reading ...")
         corpus = find_corpus(texts)
-        run = Run.begin(folder, settings, corpus.files, beginning)
+        run = PretrainRun.begin_with(folder, settings, corpus.files, beginning)
         _prepare(run, corpus, show)
         yield run
 
 
-def _prepare(run: Run, corpus: Corpus, show: Progress) -> None:
+def _refuse_model(settings: Settings, beginning: Beginning | None) -> None:
+    """Makes the model once in vain, so that what is wrong with it is told before anything is read or written."""
+    try:
+        if beginning is not None:
+            beginning.model(settings)
+        else:
+            with uninitialized():  # takes no memory, as it is not written to
+                BertForPreTraining(settings.config(settings.vocab_size))
+    except MemoryError as error:
+        raise InputError(
+            f"no memory for a model with layers {settings.layers}, hidden_size {settings.hidden_size}, vocab_size "
+            f"{settings.vocab_size} and positions {settings.positions or settings.length}: {error}"
+        ) from None
+
+
+def _prepare(run: PretrainRun, corpus: Corpus, show: Progress) -> None:
     tokenizer = None if run.init is None else run.init.tokenizer()
     prepare(corpus, run.data, run.settings.vocab_size, run.settings.seed, show, tokenizer)
 
 
-def _model(run: Run, data: Data, checkpoint: Path | None) -> BertForPreTraining:
+def _model(run: PretrainRun, data: Data, checkpoint: Path | None) -> BertForPreTraining:
     """With new weights, with those that the run begins from, or to be filled from a checkpoint."""
     settings = run.settings
     if checkpoint is not None:
@@ -230,11 +193,15 @@ def _model(run: Run, data: Data, checkpoint: Path | None) -> BertForPreTraining:
     return run.init.model(settings)
 
 
-def _result(trainer: Trainer, run: Run, data: Data) -> PretrainResult:
+def _result(run: PretrainRun, task: PretrainingTask, state: State) -> PretrainResult:
     if not run.metrics.exists():
         raise InputError(f"{run.metrics} is gone; the model is in {run.folder}, but what was measured is lost")
     lines = [line for line in read_metrics(run.metrics) if "loss" in line]
-    state = trainer.state
+    model, held_out = task.model, task.held_out
+    scores, best = held_out.scores(model), None
+    if state.best_step is not None and state.best_value is not None and state.best_value < scores.loss:
+        best = Best(state.best_step, state.best_value, run.checkpoint(state.best_step))
+    sentences = list(islice(task.data.held_out_sentences(), _SENTENCES_TO_FILL))
     rng = generator(run.settings.seed, Purpose.FILLS)
     return PretrainResult(
         folder=run.folder,
@@ -242,15 +209,16 @@ def _result(trainer: Trainer, run: Run, data: Data) -> PretrainResult:
         seconds=state.seconds,
         tokens_per_second=state.tokens / state.seconds,
         data_share=state.data_seconds / state.seconds,
-        uniform_loss=uniform_loss(trainer.model),
+        uniform_loss=uniform_loss(model),
         first_loss=lines[0]["loss"],
         final_loss=_mean_of_latest(lines, 50),
-        held_out=trainer.held_out.scores(trainer.model),
-        frequencies=trainer.held_out.frequencies,
-        bigrams=trainer.held_out.bigrams,
-        fills=fill_masks(
-            trainer.model, data.tokenizer, list(islice(data.held_out_sentences(), _SENTENCES_TO_FILL)), rng
-        ),
+        held_out=scores,
+        held_out_words=held_out.words,
+        held_out_pairs=held_out.pairs,
+        best=best,
+        frequencies=held_out.frequencies,
+        bigrams=held_out.bigrams,
+        fills=fill_masks(model, task.data.tokenizer, sentences, rng),
     )
 
 

@@ -12,7 +12,6 @@ pickle. continue.py uses numbert to make the batches and for the learning rate's
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -26,12 +25,14 @@ from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.files.atomic import replacing
+from numbert.files.weights import Checkpoint, load_into
 from numbert.nn.switches import uninitialized
-from numbert.pretrain.runs import Run, State
+from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
-from numbert.pretrain.snapshot import OPTIMIZER, STATE, read_checkpoint
-from numbert.pretrain.trainer import BETAS
-from numbert.train.optimizer import AdamW, decay_groups, warmup_then_linear_decay
+from numbert.train.optimizer import AdamW
+from numbert.train.schedule import Plan
+from numbert.train.snapshot import OPTIMIZER, STATE, read_moments
+from numbert.train.state import State
 
 PLAN = "training.json"
 SCRIPT = "continue.py"
@@ -63,36 +64,34 @@ def export_optimizer(run: str | Path, output: str | Path | None = None) -> Path:
 
     with uninitialized():
         model = BertForPreTraining(BertConfig.from_file(checkpoint / "config.json"))
-    optimizer = AdamW(
-        decay_groups(model, the_run.settings.weight_decay),
-        betas=BETAS,
-        bias_correction=the_run.settings.bias_correction,
-    )
-    state = read_checkpoint(checkpoint, model, optimizer)
+    load_into(model, Checkpoint(checkpoint))  # what is broken is not given on
+    plan = the_run.settings.plan()
+    optimizer = plan.optimizer(model)
+    state = read_moments(checkpoint, model, optimizer)
     with replacing(folder) as new:
         for path in checkpoint.iterdir():
             if path.name not in (OPTIMIZER, STATE):
                 shutil.copyfile(path, new / path.name)
         _write_moments(model, optimizer, new / OPTIMIZER)
-        plan = _plan(model, optimizer, the_run.settings, state)
-        (new / PLAN).write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+        described = _described(model, optimizer, the_run.settings, plan, state)
+        (new / PLAN).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         for path in text:
             shutil.copyfile(path, new / path.name)
         shutil.copyfile(_SCRIPT_SOURCE, new / SCRIPT)
     return folder
 
 
-def _found(folder: Path) -> tuple[Run, Path]:
+def _found(folder: Path) -> tuple[PretrainRun, Path]:
     """The run, and the checkpoint of it that is meant.
 
     Raises:
         InputError: there is no such run, or no checkpoint in it.
     """
     if (folder / STATE).exists():
-        return Run.read(folder.parent.parent), folder
+        return PretrainRun.read(folder.parent.parent), folder
     if folder.parent.name == "checkpoints" and not folder.exists():
         raise InputError(f"{folder} does not exist")
-    run = Run.read(folder)
+    run = PretrainRun.read(folder)
     steps = run.steps()
     if not steps:
         raise InputError(f"the run of {folder} has no checkpoint yet")
@@ -110,19 +109,20 @@ def _write_moments(model: BertForPreTraining, optimizer: AdamW, path: Path) -> N
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def _plan(model: BertForPreTraining, optimizer: AdamW, settings: Settings, state: State) -> dict[str, Any]:
+def _described(
+    model: BertForPreTraining, optimizer: AdamW, settings: Settings, plan: Plan, state: State
+) -> dict[str, Any]:
     """What training.json holds.
 
     The groups are torch.optim.AdamW's, with names for parameters; "lr" is that of the next step, "initial_lr" the
     highest, from which a LambdaLR starts.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
-    peak, total, warmup = settings.learning_rate, settings.steps, settings.warmup_steps
     groups = [
         {
             "params": [names[parameter] for parameter in group["params"]],
-            "lr": peak * warmup_then_linear_decay(state.step, total, warmup),
-            "initial_lr": peak,
+            "lr": plan.rate(state.step),
+            "initial_lr": plan.learning_rate,
             "betas": group["betas"],
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
@@ -131,14 +131,14 @@ def _plan(model: BertForPreTraining, optimizer: AdamW, settings: Settings, state
     ]
     return {
         "param_groups": groups,
-        "bias_correction": settings.bias_correction,
-        "max_grad_norm": settings.max_grad_norm,
+        "bias_correction": plan.bias_correction,
+        "max_grad_norm": plan.max_grad_norm,
         "schedule": {
             "kind": "linear warm-up to the peak, then linear decay to 0",
-            "warmup_steps": warmup,
-            "total_steps": total,
+            "warmup_steps": plan.warmup_steps,
+            "total_steps": plan.steps,
             "steps_done": state.step,
-            "peak_learning_rate": peak,
+            "peak_learning_rate": plan.learning_rate,
         },
         "data": {
             "seed": settings.seed,
@@ -147,6 +147,6 @@ def _plan(model: BertForPreTraining, optimizer: AdamW, settings: Settings, state
             "accumulate": settings.accumulate,
             "max_predictions": settings.max_predictions,
             "whole_words": settings.whole_words,
-            "position": dataclasses.asdict(state.position),
+            "position": state.position,
         },
     }

@@ -47,6 +47,7 @@ class HeldOut:
 
     Attributes:
         batches: of the run's batch size.
+        words, pairs: how many masked words and pairs there are in all.
         frequencies, bigrams: what guessing gives on them.
     """
 
@@ -59,7 +60,9 @@ class HeldOut:
             maker.make(data.held_out, pairs[start : start + size], Purpose.HELD_OUT_MASKS, start)
             for start in range(0, len(pairs), size)
         ]
-        if not any(batch.words for batch in self.batches):
+        self.words = sum(batch.words for batch in self.batches)
+        self.pairs = sum(batch.pairs for batch in self.batches)
+        if not self.words:
             raise InputError("no word of the held-out documents is in the vocabulary; there is too little text")
         counts = WordCounts.of(data.train.ids[:TOKENS_AT_MOST], maker.vocab_size)
         self.frequencies = counts.by_frequency(self.batches)

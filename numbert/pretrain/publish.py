@@ -12,10 +12,11 @@ from numbert.files.atomic import replacing
 from numbert.files.tokenizer import save_tokenizer
 from numbert.pretrain.evaluation import Scores
 from numbert.pretrain.held_out import HeldOut
-from numbert.pretrain.runs import Run, State
+from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
-from numbert.pretrain.snapshot import STATE
 from numbert.text.prepare import Data
+from numbert.train.snapshot import STATE
+from numbert.train.state import State
 from numbert.views.curves import plot_run
 
 CARD = "MODEL_CARD.md"
@@ -40,7 +41,7 @@ def publish(folder: str | Path, output: str | Path) -> Path:
     Raises:
         InputError: there is no run, or it is not finished.
     """
-    run, output = Run.read(Path(folder)), Path(output)
+    run, output = PretrainRun.read(Path(folder)), Path(output)
     if run.steps()[-1:] != [run.settings.steps] or not (run.folder / "model.safetensors").is_file():
         raise InputError(f"{folder} is not finished: it has no checkpoint of step {run.settings.steps}")
     if output.absolute() == run.folder.absolute():
@@ -65,7 +66,7 @@ def publish(folder: str | Path, output: str | Path) -> Path:
 
 
 def _card(
-    run: Run,
+    run: PretrainRun,
     data: Data,
     model: BertForPreTraining,
     held_out: HeldOut,
@@ -77,7 +78,6 @@ def _card(
     runs = _with_beginnings(run)
     config = model.config
     saved = half if halved else full
-    words, pairs = (sum(getattr(batch, name) for batch in held_out.batches) for name in ("words", "pairs"))
     states = [State.read(one.checkpoint(one.steps()[-1]) / STATE) for one in runs]
     rows = "\n".join(
         f"| {one.settings.steps:,} | {one.settings.batch_size} x {one.settings.length} | "
@@ -97,7 +97,7 @@ A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.nu
 
 ## What it can do
 
-On {len(data.held_out):,} documents that were held out whole, {words:,} masked words in {pairs:,} pairs of up to \
+On {len(data.held_out):,} documents that were held out whole, {held_out.words:,} masked words in {held_out.pairs:,} pairs of up to \
 {run.settings.length} tokens:
 
 | | MLM top-1 | MLM top-5 | MLM nats | perplexity | NSP |
@@ -134,15 +134,15 @@ of which {data.counts.repeated_sentences:,} are the same as one before ({data.co
 """  # noqa: E501
 
 
-def _with_beginnings(run: Run) -> list[Run]:
+def _with_beginnings(run: PretrainRun) -> list[PretrainRun]:
     """The run that this one began from, the one that that began from, ..., and this one at last."""
     runs = [run]
     while (init := runs[0].init) is not None and (init.folder / "run.json").is_file():
-        runs.insert(0, Run.read(init.folder))
+        runs.insert(0, PretrainRun.read(init.folder))
     return runs
 
 
-def _command(run: Run, number: int) -> str:
+def _command(run: PretrainRun, number: int) -> str:
     """What to type for such a run: every setting that is not the default."""
     words = ["numbert", "pretrain", *(Path(file.path).name for file in run.files), "--output", f"run-{number}"]
     sizes = ("vocab_size", "hidden_size", "layers", "heads") if run.init else ()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numbert.config import BertConfig
-from numbert.errors import InputError
+from numbert.errors import InputError, as_bool, as_integer, as_real, at_least
+from numbert.train.schedule import Plan
 
 MASKED = 0.15  # of the words are predicted
 LARGEST_VOCABULARY = 1_000_000
+LARGEST_INTEGER = 2**31 - 1
+BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Settings:
         bias_correction: False for Adam as the original BERT had it.
         dropout: of hidden states and attention.
         whole_words: mask all pieces of a word or none.
+
+    Raises:
+        InputError: a value is of another type than the default's. NumPy's numbers become Python's.
     """
 
     steps: int = 1_700
@@ -56,32 +63,37 @@ class Settings:
     dropout: float = 0.0
     whole_words: bool = False
 
+    def __post_init__(self) -> None:
+        for name, value in self.typed(vars(self)).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def typed(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Some of the settings as Python's own integers, numbers and bools.
+
+        Raises:
+            InputError: a value is of another type than the default's.
+        """
+        kinds: dict[type, Any] = {int: as_integer, float: as_real, bool: as_bool}
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        return {name: kinds[type(defaults[name])](name, value) for name, value in given.items()}
+
     def check(self, processes: int = 1) -> None:
         """Raises InputError where a value is outside its limits. The model's sizes are BertConfig's to check.
 
         Args:
             processes: how many share a batch.
         """
-        for name, least, or_more in (
-            ("steps", 1, True),
-            ("seed", 0, True),
-            ("hidden_size", 1, True),
-            ("layers", 1, True),
-            ("length", 8, True),
-            ("batch_size", 1, True),
-            ("accumulate", 1, True),
-            ("learning_rate", 0, False),
-            ("max_grad_norm", 0, False),
-            ("weight_decay", 0, True),
-            ("warmup", 0, True),
-        ):
-            value = getattr(self, name)
-            if not (least <= value < math.inf) or (value == least and not or_more):
-                raise InputError(f"{name} is {value}; it must be {'at least' if or_more else 'above'} {least}")
+        for name, least in (("hidden_size", 1), ("layers", 1), ("length", 8), ("batch_size", 1), ("warmup", 0)):
+            at_least(name, getattr(self, name), least)
         if self.vocab_size > LARGEST_VOCABULARY:
             raise InputError(f"vocab_size is {self.vocab_size}; it can be up to {LARGEST_VOCABULARY:,}")
+        for name, value in vars(self).items():
+            if name != "seed" and value > LARGEST_INTEGER and isinstance(value, int):
+                raise InputError(f"{name} is {value}; it can be up to {LARGEST_INTEGER:,}")
         if self.warmup > 1:
             raise InputError(f"warmup is {self.warmup}; it is a part of the steps, at most 1")
+        self.plan()  # checks what it is made of
         if self.batch_size < processes * self.accumulate:
             raise InputError(
                 f"batch_size is {self.batch_size}; {processes} process{'es' * (processes > 1)} with accumulate "
@@ -90,9 +102,23 @@ class Settings:
         if self.positions and self.positions < self.length:
             raise InputError(f"positions is {self.positions}; it must be at least the length, {self.length}")
 
-    @property
-    def warmup_steps(self) -> int:
-        return math.ceil(self.warmup * self.steps)
+    def plan(self) -> Plan:
+        """How far each update goes.
+
+        Raises:
+            InputError: a value is outside its limits.
+        """
+        return Plan(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=math.ceil(self.warmup * self.steps),
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+            accumulate=self.accumulate,
+            seed=self.seed,
+            betas=BETAS,
+            bias_correction=self.bias_correction,
+        )
 
     @property
     def max_predictions(self) -> int:

@@ -14,10 +14,9 @@ from numbert.files.atomic import replacing
 class Metrics:
     """metrics.jsonl: a JSON object in each line, in order of "step".
 
-    A line about training has the means since the line before: "loss", "mlm_loss", "nsp_loss" in nats,
-    "mlm_accuracy", "nsp_accuracy"; of its step the "learning_rate", the "gradient_norm" before clipping and
-    "gradient_norms" of each part of the model; and since the run began "tokens", "seconds", "data_seconds".
-    A line about held-out documents has "held_out", "frequencies" and "bigrams", each an object.
+    A line about training has the means since the line before: "loss" and the task's other scores; of its step
+    the "learning_rate", the "gradient_norm" before clipping and "gradient_norms" of each part of the model; and
+    since the run began "tokens", "seconds", "data_seconds". A line about an evaluation has what the task gives.
 
     Args:
         path: the file; its lines about later steps than `step` are dropped, as these will be made again.

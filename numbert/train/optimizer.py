@@ -1,15 +1,15 @@
-"""AdamW, the schedule of its learning rate, and gradient clipping."""
+"""AdamW, and gradient clipping."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from numbert.errors import InputError
+from numbert.errors import InputError, as_bool, as_integer, as_real, at_least
 from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
 from numbert.nn.module import Module, Parameter
@@ -64,7 +64,8 @@ class AdamW:
         moments: for each parameter that has been updated.
 
     Raises:
-        InputError: an option is outside its limits, a parameter is complex or in two groups, or there is none.
+        InputError: an option is no number or outside its limits, a parameter is complex or in two groups, or there
+            is none.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class AdamW:
         given: list[Any] = list(parameters)
         groups = given if given and isinstance(given[0], dict) else [{"params": given}]
         self.groups = [_checked_group(group, options) for group in groups]
-        everything = [parameter for group in self.groups for parameter in group["params"]]
+        everything = self._parameters()
         if not everything:
             raise InputError("AdamW was given no parameter")
         if len(set(everything)) != len(everything):
@@ -95,7 +96,7 @@ class AdamW:
 
     @underflow_is_zero
     def step(self) -> None:
-        """Updates every parameter that has a gradient, in its own array.
+        """Updates every trainable parameter that has a gradient, in its own array.
 
         An array that cannot be written (a read-only view) or is not contiguous becomes a copy, once.
 
@@ -104,8 +105,59 @@ class AdamW:
         """
         for group in self.groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.trainable and parameter.grad is not None:
                     self._update(parameter, parameter.grad, **group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs for the next step to be the same, bit for bit.
+
+        Parameters are numbered in the order of the groups, from 0.
+
+        Returns:
+            "groups": of each group the options, and as "params" the numbers of its parameters; and "moments": of
+            each parameter that has been updated, by its number, "step" (int), "m" and "v" (arrays in its shape).
+            The arrays are the optimizer's own, not copies: the next step writes into them.
+        """
+        number = {parameter: i for i, parameter in enumerate(self._parameters())}
+        groups = [
+            group | {"params": [number[parameter] for parameter in group["params"]]} for group in self.groups
+        ]
+        moments = {number[parameter]: dict(vars(moments)) for parameter, moments in self.moments.items()}
+        return {"groups": groups, "moments": moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over options and copies of the moments, in each parameter's dtype; all or nothing.
+
+        Args:
+            state: what `state_dict` gave, of an AdamW whose parameters had the same order, groups and shapes.
+
+        Raises:
+            InputError: the state does not fit; the message says where.
+        """
+        parameters = self._parameters()
+        ours = [group["params"] for group in self.state_dict()["groups"]]
+        try:
+            theirs = [list(group["params"]) for group in state["groups"]]
+            options = [_checked_options(group) for group in state["groups"]]
+            if theirs != ours:
+                raise InputError(
+                    f"the state is of groups of {[len(group) for group in theirs]} parameters, "
+                    f"this AdamW has groups of {[len(group) for group in ours]}"
+                )
+            moments = {}
+            for number, values in state["moments"].items():
+                if number not in range(len(parameters)):
+                    raise InputError(f"the state has moments of parameter {number}, of 0 to {len(parameters) - 1}")
+                parameter = parameters[number]
+                moments[parameter] = _checked_moments(parameter, number, **values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"this is no state of AdamW: {type(error).__name__}: {error}") from None
+        for group, values in zip(self.groups, options, strict=True):
+            group.update(values)
+        self.moments = moments
+
+    def _parameters(self) -> list[Parameter]:
+        return [parameter for group in self.groups for parameter in group["params"]]
 
     def _update(
         self,
@@ -155,7 +207,7 @@ class AdamW:
         in_row_blocks(kernel, *(array.reshape(-1) for array in arrays))
 
 
-def _checked_group(group: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _checked_group(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The group with the options it leaves out, and each of its parameters once."""
     unknown = sorted(set(group) - {"params", *options})
     if unknown or "params" not in group:
@@ -167,14 +219,37 @@ def _checked_group(group: dict[str, Any], options: dict[str, Any]) -> dict[str, 
             raise InputError(f"AdamW takes Parameters, got a {type(parameter).__name__}; try model.parameters()")
         if parameter.dtype.kind != "f":
             raise InputError(f"AdamW updates real numbers, got a parameter of {parameter.dtype}")
-    group = {**options, **group, "params": list(dict.fromkeys(parameters))}
+    given = {name: group.get(name, value) for name, value in options.items()}
+    return {"params": list(dict.fromkeys(parameters)), **_checked_options(given)}
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group as Python's own numbers."""
+    checked: dict[str, Any] = {}
     for name in ("lr", "eps", "weight_decay"):
-        if not group[name] >= 0:
-            raise InputError(f"{name} is {group[name]}; it must be at least 0")
-    for beta in group["betas"]:
+        checked[name] = as_real(name, options[name])
+        at_least(name, checked[name], 0)
+    betas = options["betas"]
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise InputError(f"betas are {betas!r}; they must be two numbers")
+    checked["betas"] = tuple(as_real("a beta", beta) for beta in betas)
+    for beta in checked["betas"]:
         if not 0 <= beta < 1:
-            raise InputError(f"betas are {group['betas']}; each must be at least 0 and below 1")
-    return group
+            raise InputError(f"betas are {betas}; each must be at least 0 and below 1")
+    return checked | {"bias_correction": as_bool("bias_correction", options["bias_correction"])}
+
+
+def _checked_moments(parameter: Parameter, number: int, *, step: Any, m: Any, v: Any) -> Moments:
+    """Copies of the moments, in the parameter's dtype."""
+    step = as_integer(f"the step of parameter {number}", step)
+    at_least(f"the step of parameter {number}", step, 0)
+    for name, array in (("m", m), ("v", v)):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != parameter.shape:
+            what = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else repr(array)
+            raise InputError(
+                f"{name} of parameter {number} is {what}; it must be real numbers {list(parameter.shape)}"
+            )
+    return Moments(step, np.array(m, parameter.dtype, order="C"), np.array(v, parameter.dtype, order="C"))
 
 
 def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -186,29 +261,26 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def warmup_then_linear_decay(step: int, steps: int, warmup: int) -> float:
-    """The factor on the learning rate of step 0, 1, ..., steps - 1: up to 1 in `warmup` steps, then down to 0.
-
-    1 / warmup, 2 / warmup, ..., 1 and from there in a straight line to 0, which step number `steps` would have.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.0, (steps - step) / max(1, steps - warmup))
-
-
 @underflow_is_zero
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales all gradients by one factor so that their norm, as one long vector, is at most max_norm.
+
+    Gradients of parameters that are not trainable do not count and stay as they are.
 
     Returns:
         the norm before. Where it is infinite or not a number the gradients stay as they are.
 
     Raises:
-        InputError: max_norm is not above 0.
+        InputError: max_norm is no number or not above 0.
     """
+    max_norm = as_real("max_norm", max_norm)
     if not max_norm > 0:
         raise InputError(f"max_norm is {max_norm}; it must be above 0")
-    gradients = [parameter.grad for parameter in dict.fromkeys(parameters) if parameter.grad is not None]
+    gradients = [
+        parameter.grad
+        for parameter in dict.fromkeys(parameters)
+        if parameter.trainable and parameter.grad is not None
+    ]
     squares: list[float] = []
 
     def kernel(gradient: Array) -> None:

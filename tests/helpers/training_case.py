@@ -93,7 +93,8 @@ def numbert_model(numbers: dict[str, np.ndarray]) -> Any:
 
 def numbert_training(seed: int, model: Any, bias_correction: bool = True) -> dict[str, np.ndarray]:
     """The same by numbert, from the model as it is."""
-    from numbert.train.optimizer import AdamW, clip_grad_norm, decay_groups, warmup_then_linear_decay
+    from numbert.train.optimizer import AdamW, clip_grad_norm, decay_groups
+    from numbert.train.schedule import warmup_then_linear_decay
 
     groups = decay_groups(model, WEIGHT_DECAY)
     optimizer = AdamW(groups, lr=LR, betas=BETAS, eps=EPS, bias_correction=bias_correction)

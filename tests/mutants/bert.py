@@ -6,9 +6,9 @@ CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 INFERENCE = "inference/test_inference.py"
-TRAINER = "train/test_trainer.py"
 CHECKPOINT = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
+PRETRAIN = "pretrain/test_pretrain.py"
 
 MUTANTS = [
     Mutant(
@@ -355,7 +355,7 @@ MUTANTS = [
         "None if saved.next_sentence_label is None else d_nsp_loss,",
         "None if saved.next_sentence_label is None else d_mlm_loss,",
         "the pairs of a part count by its share of words",
-        tests=(f"{TRAINER}::TestTheSameUpdateInOtherWays",),
+        tests=(f"{PRETRAIN}::TestTheSameUpdateInOtherWays",),
     ),
     Mutant(
         "residual-added-into-the-callers-array",

@@ -5,7 +5,7 @@ from mutants.machinery import Mutant
 PAIRS = "pretrain/test_pairs.py"
 BATCHES = "pretrain/test_batches.py"
 BASELINES = "pretrain/test_baselines.py"
-TRAINER = "train/test_trainer.py"
+PRETRAIN = "pretrain/test_pretrain.py"
 
 MUTANTS = [
     Mutant(
@@ -190,6 +190,6 @@ MUTANTS = [
         "    model.train(training)\n",
         "",
         "after the first evaluation there is no dropout any more",
-        tests=(f"{TRAINER}::test_the_held_out_scores_are_means_over_words_and_pairs",),
+        tests=(f"{PRETRAIN}::test_the_held_out_scores_are_means_over_words_and_pairs",),
     ),
 ]

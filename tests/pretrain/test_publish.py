@@ -11,7 +11,7 @@ from numbert import BertForPreTraining, InputError
 from numbert.pretrain import publish
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.publish import publish as publish_run
-from numbert.pretrain.runs import Run
+from numbert.pretrain.run import PretrainRun
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):
     assert f"{result.bigrams.mlm_loss:.3f}" in card
     assert f"{result.frequencies.mlm_accuracy:.1%}" in card
     assert f"single precision {scores.loss:.5f}" in card
-    text = Run.read(result.folder).files[0]
+    text = PretrainRun.read(result.folder).files[0]
     assert f"kinds.txt (SHA-256 {text.sha256[:16]}...): 0.03 MB, 60 documents, 720 sentences" in card
     commands = re.findall(r"^numbert pretrain .*$", card, re.MULTILINE)
     assert commands == [

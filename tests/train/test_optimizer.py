@@ -1,13 +1,17 @@
 """AdamW, its schedule and gradient clipping: the textbook's numbers, in place, and clear about wrong options."""
 
+import copy
+import json
 import math
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from numbert import BertConfig, BertForPreTraining, InputError, Parameter
 from numbert.nn import blocks
-from numbert.train.optimizer import AdamW, clip_grad_norm, decay_groups, warmup_then_linear_decay
+from numbert.train.optimizer import AdamW, clip_grad_norm, decay_groups
+from numbert.train.schedule import warmup_then_linear_decay
 
 
 def textbook_adamw(p, gradients, lr, betas, eps, weight_decay):
@@ -332,3 +336,193 @@ def test_tied_and_missing_gradients_count_once_and_not_at_all():
 def test_a_max_norm_that_is_not_positive_is_refused(max_norm):
     with pytest.raises(InputError, match="max_norm is"):
         clip_grad_norm([], max_norm)
+
+
+# --- numbers that are none ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True, np.True_, [0.1], np.array([0.1]), 0.1j, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["lr", "eps", "weight_decay"])
+def test_an_option_that_is_no_number_is_one_line(name, value):
+    p = Parameter(np.ones(2))
+    for make in (lambda: AdamW([p], **{name: value}), lambda: AdamW([{"params": [p], name: value}])):
+        with pytest.raises(InputError, match=rf"^{name} is ") as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("betas", [0.9, (0.9,), (0.9, 0.9, 0.9), "09", (0.9, "0.99"), (True, 0.9), None])
+def test_betas_that_are_not_two_numbers_are_one_line(betas):
+    with pytest.raises(InputError, match="beta"):
+        AdamW([Parameter(np.ones(2))], betas=betas)
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "no"])
+def test_bias_correction_is_true_or_false(value):
+    with pytest.raises(InputError, match=r"bias_correction is .*; it must be True or False"):
+        AdamW([Parameter(np.ones(2))], bias_correction=value)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, [1.0], 1j])
+def test_a_max_norm_that_is_no_number_is_one_line(value):
+    with pytest.raises(InputError, match=r"max_norm is .*; it must be a number"):
+        clip_grad_norm([], value)
+
+
+def test_numpys_numbers_are_numbers():
+    p, q = Parameter(np.ones(2, np.float32)), Parameter(np.ones(2, np.float32))
+    numbers = {"lr": 0.5, "betas": (0.5, 0.25), "eps": 0.25, "weight_decay": 0.5, "bias_correction": False}
+    numpys = {
+        **{name: np.float32(numbers[name]) for name in ("lr", "eps", "weight_decay")},
+        "betas": [np.float64(0.5), np.float32(0.25)],
+        "bias_correction": np.False_,
+    }
+    plain, other = AdamW([p], **numbers), AdamW([q], **numpys)
+    for optimizer in (plain, other):
+        run(optimizer, optimizer.groups[0]["params"], [[np.array([1.0, -2.0], np.float32)]])
+    np.testing.assert_array_equal(p.data, q.data)
+    assert {name: value for name, value in other.groups[0].items() if name != "params"} == numbers
+    assert clip_grad_norm([p], np.float32(1.0)) == clip_grad_norm([q], np.int64(1))
+    assert clip_grad_norm([p], math.inf) == pytest.approx(1.0)  # for the norm alone
+
+
+# --- parameters that are not trainable ---------------------------------------------------------------------------
+
+
+def test_a_parameter_that_is_not_trainable_stays_even_with_a_gradient():
+    """It may have been frozen after a backward."""
+    frozen, other = Parameter(np.ones(3)), Parameter(np.ones(3))
+    frozen.grad, other.grad = np.full(3, 1e3), np.array([3.0, 0.0, 4.0])
+    frozen.trainable = False
+    optimizer = AdamW([frozen, other])
+    assert clip_grad_norm([frozen, other], 2.5) == 5.0
+    optimizer.step()
+    np.testing.assert_array_equal(frozen.data, np.ones(3))
+    np.testing.assert_array_equal(frozen.grad, np.full(3, 1e3))
+    assert set(optimizer.moments) == {other}
+    frozen.trainable = True
+    optimizer.step()
+    assert (frozen.data < 1).all()
+
+
+# --- its state ---------------------------------------------------------------------------------------------------
+
+
+def trained(steps, seed=0):
+    """Parameters in two groups, one of which has no gradient at first, and their optimizer after some steps."""
+    rng = np.random.default_rng(seed)
+    parameters = [parameter(rng, 4, 3, dtype=np.float32), parameter(rng, 5), parameter(rng, 2)]
+    optimizer = AdamW([{"params": parameters[:2], "lr": 0.1}, {"params": parameters[2:]}], betas=(0.8, 0.9))
+    go_on(optimizer, parameters, 0, steps)
+    return optimizer, parameters
+
+
+def go_on(optimizer, parameters, start, stop):
+    for step in range(start, stop):
+        rng = np.random.default_rng([1, step])
+        for index, p in enumerate(parameters):
+            gradient = rng.standard_normal(p.shape).astype(p.dtype)
+            p.grad = None if index == 1 and step < 3 else gradient
+        optimizer.groups[0]["lr"] = 0.1 / (1 + step)
+        optimizer.step()
+
+
+def stored(state, folder):
+    """As a reader of one's own would write it: arrays into one file and numbers into another, and back."""
+    arrays = {f"{kind}.{i}": state["moments"][i][kind] for i in state["moments"] for kind in "mv"}
+    save_file(arrays, folder / "moments.safetensors")
+    steps = {i: moments["step"] for i, moments in state["moments"].items()}
+    (folder / "rest.json").write_text(json.dumps({"groups": state["groups"], "steps": steps}))
+    arrays, rest = load_file(folder / "moments.safetensors"), json.loads((folder / "rest.json").read_text())
+    moments = {
+        int(i): {"step": step, "m": arrays[f"m.{i}"], "v": arrays[f"v.{i}"]} for i, step in rest["steps"].items()
+    }
+    return {"groups": rest["groups"], "moments": moments}
+
+
+@pytest.mark.parametrize("steps", [0, 2, 6])
+def test_a_loop_of_ones_own_goes_on_to_the_same_bits(steps, tmp_path):
+    """After 2 steps one parameter has had no gradient yet, and after 6 it has had fewer than the others."""
+    optimizer, parameters = trained(steps)
+    state = stored(optimizer.state_dict(), tmp_path)
+    again = [Parameter(p.data.copy()) for p in parameters]
+    resumed = AdamW([{"params": again[:2]}, {"params": again[2:]}])
+    resumed.load_state_dict(state)
+    go_on(optimizer, parameters, steps, 10)
+    go_on(resumed, again, steps, 10)
+    for p, q in zip(parameters, again, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+        for kind in "mv":
+            np.testing.assert_array_equal(
+                getattr(optimizer.moments[p], kind), getattr(resumed.moments[q], kind), strict=True
+            )
+
+
+def test_a_state_that_was_loaded_can_be_loaded_again():
+    """The optimizer's arrays are copies of it."""
+    optimizer, parameters = trained(5)
+    state = copy.deepcopy(optimizer.state_dict())
+    start = [p.data.copy() for p in parameters]
+    outcomes = []
+    for _ in range(2):
+        for p, data in zip(parameters, start, strict=True):
+            p.data = data.copy()
+        optimizer.load_state_dict(state)
+        go_on(optimizer, parameters, 5, 8)
+        outcomes.append([p.data.copy() for p in parameters])
+    for one, other in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def changed(state, *way, to):
+    """A copy of the state with another value at the end of the way."""
+    state = copy.deepcopy(state)
+    inner = state
+    for key in way[:-1]:
+        inner = inner[key]
+    inner[way[-1]] = to
+    return state
+
+
+@pytest.mark.parametrize(
+    ("way", "to", "message"),
+    [
+        (("groups",), [], r"groups of \[\] parameters, this AdamW has groups of \[2, 1\]"),
+        (("groups", 0, "params"), [0], r"groups of \[1, 1\] parameters"),
+        (("groups",), None, "no state of AdamW"),
+        (("groups", 1), 3, "no state of AdamW"),
+        (("groups", 1), {"params": [2]}, "no state of AdamW: KeyError"),
+        (("groups", 1, "lr"), -1.0, "lr is -1.0; it must be at least 0"),
+        (("groups", 1, "lr"), "fast", "lr is 'fast'; it must be a number"),
+        (("groups", 1, "betas"), 0.9, "betas are 0.9; they must be two numbers"),
+        (("moments",), [1, 2], "no state of AdamW"),
+        (("moments", 7), {}, "moments of parameter 7, of 0 to 2"),
+        (("moments", "0"), {}, "moments of parameter 0, of 0 to 2"),
+        (("moments", 0), {"step": 3}, "no state of AdamW: TypeError"),
+        (("moments", 0, "step"), 1.5, "the step of parameter 0 is 1.5; it must be an integer"),
+        (("moments", 0, "step"), -1, "the step of parameter 0 is -1; it must be at least 0"),
+        (
+            ("moments", 0, "m"),
+            np.ones((3, 4)),
+            r"m of parameter 0 is float64 \[3, 4\]; it must be real .* \[4, 3\]",
+        ),
+        (("moments", 0, "v"), np.ones((4, 3), complex), "v of parameter 0 is complex128"),
+        (("moments", 0, "v"), None, "v of parameter 0 is None"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(way, to, message):
+    optimizer, _ = trained(5)
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(InputError, match=message) as caught:
+        optimizer.load_state_dict(changed(before, *way, to=to))
+    assert "\n" not in str(caught.value)
+    assert optimizer.state_dict()["groups"] == before["groups"]
+    for number, moments in optimizer.state_dict()["moments"].items():
+        for kind in ("step", "m", "v"):
+            np.testing.assert_array_equal(moments[kind], before["moments"][number][kind])
+
+
+@pytest.mark.parametrize("state", [None, {}, [], "state", {"state": {}, "param_groups": []}])
+def test_what_is_no_state_is_one_line(state):
+    with pytest.raises(InputError, match="no state of AdamW"):
+        AdamW([Parameter(np.ones(2))]).load_state_dict(state)

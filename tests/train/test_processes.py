@@ -100,7 +100,7 @@ def test_ctrl_c_lets_all_processes_save_first(text, tmp_path):
     """mpirun hands the signal on to each of them."""
     code = """
 import os, signal, time
-from numbert.pretrain import trainer
+from numbert.train import trainer
 from numbert.cli import main
 write, update, updates = trainer.write_checkpoint, trainer.Trainer._update, []
 def slowly(*arguments):

@@ -18,11 +18,11 @@ from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, digests, fingerprints, w
 from safetensors.numpy import load_file
 
 from numbert import BertForPreTraining, InputError
-from numbert.pretrain import trainer
 from numbert.pretrain.entry import pretrain
-from numbert.pretrain.runs import Run, locked
+from numbert.train import trainer
 from numbert.train.metrics import read_metrics
 from numbert.train.optimizer import AdamW
+from numbert.train.run import Run, locked
 
 # Dropout draws from the model's generator; several epochs, and parts of batches, so that every state counts.
 PLAN = TINY | {"steps": 36, "seed": 3, "dropout": 0.2, "layers": 2, "accumulate": 2}
@@ -107,11 +107,11 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tm
     [
         "numbert.text.prepare.train_tokenizer",
         "numbert.text.prepare.to_disk",
-        "numbert.pretrain.snapshot.save_file",
-        "numbert.pretrain.runs.os.rename",
-        "numbert.pretrain.runs.Run.keep",
+        "numbert.train.snapshot.save_file",
+        "numbert.train.run.os.rename",
+        "numbert.train.run.Run.keep",
         "numbert.train.metrics.Metrics.write",
-        "numbert.pretrain.trainer.Trainer._save_model",
+        "numbert.train.trainer.Trainer._save_model",
     ],
 )
 def test_killed_at_each_delicate_moment(moment, text, whole, tmp_path):
@@ -122,7 +122,7 @@ def test_killed_at_each_delicate_moment(moment, text, whole, tmp_path):
 import os, signal, pydoc
 from numbert.pretrain import entry
 from numbert.text import prepare
-from numbert.pretrain import runs, snapshot, trainer
+from numbert.train import run, snapshot, trainer
 owner = pydoc.locate({moment.rsplit(".", 1)[0]!r})
 true, calls = getattr(owner, {moment.rsplit(".", 1)[1]!r}), []
 def killed(*arguments, **options):
@@ -156,7 +156,7 @@ def test_an_interrupt_ends_after_the_step_and_resume_goes_on(number, text, whole
             os.kill(os.getpid(), number)
         step(self)
 
-    monkeypatch.setattr(trainer.AdamW, "step", interrupted)
+    monkeypatch.setattr(AdamW, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pretrain([text], tmp_path / "run", **(PLAN | {"progress": True}), **OFTEN)
     # The weights were being moved: the step after that is the first that can stop.
@@ -180,7 +180,7 @@ def test_a_second_interrupt_is_not_waited_with(text, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)
 
-    monkeypatch.setattr(trainer.AdamW, "step", stuck)
+    monkeypatch.setattr(AdamW, "step", stuck)
     with pytest.raises(KeyboardInterrupt):
         pretrain([text], tmp_path / "run", **PLAN, **(OFTEN | {"save_every": 3}))
     # A step that was cut in two is not saved, and is nobody's model.
@@ -286,7 +286,7 @@ def pretrain_until(folder, text, steps):
         updates.append(step(self))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.AdamW, "step", stopping)
+        patch.setattr(AdamW, "step", stopping)
         with pytest.raises(Stopped):
             pretrain([text], folder, **PLAN, **OFTEN)
 
@@ -418,7 +418,7 @@ def test_the_latest_checkpoints_and_the_best_are_kept(text, tmp_path):
     run = Run.read(tmp_path / "run")
     assert run.steps() == sorted({best, 36, 40})
     state = json.loads((run.checkpoint(40) / "state.json").read_text())
-    assert (state["best_step"], state["best_loss"]) == (best, held_out[best])
+    assert (state["best_step"], state["best_value"]) == (best, held_out[best])
 
 
 def test_a_checkpoint_is_a_model_and_the_moments(text, tmp_path):

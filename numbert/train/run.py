@@ -1,81 +1,46 @@
-"""The folder of a run: its settings, checkpoints and metrics, and what a resumed run must have in common with it.
+"""The folder of a run: its settings, checkpoints and metrics, whatever the task is.
 
-config.json, model.safetensors, tokenizer.json ...   the trained model, at the end
-run.json                 the settings and the text
-data/                    the text as token ids (see `prepare`)
+run.json                 the settings, and what else the run is made from
+data/                    what the task has prepared to learn from
 checkpoints/step-N/      the model as it was after N steps, with all that is needed to go on from there
 metrics.jsonl            what was measured, a line each (see `Metrics`)
+and the trained model, at the end
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
 
 from numbert.errors import InputError
 from numbert.files.atomic import replacing, to_disk
-from numbert.pretrain.beginning import Beginning
-from numbert.pretrain.pairs import Position
-from numbert.pretrain.settings import Settings
-from numbert.text.corpus import Corpus, TextFile
+
+FORMAT = 1  # of run.json, checkpoints and arithmetic: within one, a run goes on to the same bits
 
 # What a process that was killed may leave behind: of a file, of the data, of a checkpoint.
 _LEFTOVER = re.compile(r"\.writing-.*|\.data\.unfinished|\.step-\d+\.(unfinished|removed)")
 _STEP = re.compile(r"step-(\d+)")
 
 
-@dataclass
-class State:
-    """Where a run is, besides weights and moments.
-
-    Attributes:
-        step: updates so far.
-        position: of the pairs.
-        tokens: trained on so far, without [PAD].
-        seconds, data_seconds: the time of the steps so far, and what of it went into making batches.
-        best_step, best_loss: the lowest held-out loss so far.
-        generators: the state of each process's generator, which dropout draws from.
-    """
-
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    tokens: int = 0
-    seconds: float = 0.0
-    data_seconds: float = 0.0
-    best_step: int | None = None
-    best_loss: float | None = None
-    generators: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**(values | {"position": Position(**values["position"])}))
-
-    def totals(self) -> dict[str, float]:
-        """For the metrics."""
-        return {"tokens": self.tokens, "seconds": self.seconds, "data_seconds": self.data_seconds}
-
-    def write(self, path: Path) -> None:
-        _write_json(path, dataclasses.asdict(self))
-
-
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, opened by one process for writing."""
+    """A run's folder. A task with more in its run.json than settings makes a subclass that knows it.
+
+    Attributes:
+        folder: where it is.
+        values: run.json: "format", "settings" (a JSON object), and what else the task has put there.
+    """
 
     folder: Path
-    settings: Settings
-    files: tuple[TextFile, ...]
-    init: Beginning | None
+    values: Mapping[str, Any]
 
     @property
     def data(self) -> Path:
@@ -90,16 +55,17 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     @classmethod
-    def begin(cls, folder: Path, settings: Settings, files: tuple[TextFile, ...], init: Beginning | None) -> Self:
-        """A new run in a folder of its own (see `new_folder`)."""
-        run = cls(folder, settings, files, init)
-        values = {
-            "settings": settings.to_dict(),
-            "text": [dataclasses.asdict(file) for file in files],
-            "init": None if init is None else dataclasses.asdict(init),
-        }
+    def begin(cls, folder: Path, settings: Mapping[str, Any], **rest: Any) -> Self:
+        """A new run in a folder of its own (see `new_folder`).
+
+        Args:
+            settings: what decides what is computed; JSON can hold it.
+            rest: what else run.json is to hold.
+        """
+        values = {"format": FORMAT, "settings": dict(settings), **rest}
+        run = cls(folder, values)
         with replacing(folder) as new:
-            _write_json(new / "run.json", values)
+            (new / "run.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         return run
 
     @classmethod
@@ -107,51 +73,46 @@ class Run:
         """A run that was begun.
 
         Raises:
-            InputError: run.json is missing, or not what numbert wrote.
+            InputError: run.json is missing, of another format, or not what numbert wrote.
         """
         path = folder / "run.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            files = tuple(TextFile(**file) for file in values["text"])
-            init = None if values["init"] is None else Beginning(**values["init"])
-            return cls(folder, Settings(**values["settings"]), files, init)
+            found = values.get("format", 1)  # the first runs did not say
         except FileNotFoundError:
             raise InputError(f"{folder} holds no run: there is no run.json") from None
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"{path} is not a run's: {error}") from None
+        if found is True or found != FORMAT:
+            raise InputError(
+                f"{path} has format {found!r}, of another version of numbert; this one reads format {FORMAT}"
+            )
+        try:
+            if not isinstance(values["settings"], dict):
+                raise TypeError(f"its settings are {values['settings']!r}")
+            return cls(folder, values)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not a run's: {error}") from None
 
-    def refuse_difference(self, given: Mapping[str, Any], corpus: Corpus | None, init: Beginning | None) -> None:
-        """Resuming with other settings or another text would not be the same run.
+    def stored_settings(self) -> Mapping[str, Any]:
+        """What the run was begun with. A subclass adds the defaults of settings that came later."""
+        return self.values["settings"]
+
+    def refuse_difference(self, given: Mapping[str, Any]) -> None:
+        """Resuming with other settings would not be the same run.
 
         Args:
             given: the settings that the user gives; those left out are the run's.
-            corpus: the text that the user gives, if any.
 
         Raises:
             InputError: what differs, and both values.
         """
         for name, value in given.items():
-            if (stored := getattr(self.settings, name)) != value:
+            if (stored := self.stored_settings().get(name)) != value:
                 raise InputError(
                     f"{name} is {value} and in the run of {self.folder} it is {stored}; "
                     "leave it out to resume, or give another folder for another run"
                 )
-        if init is not None and (self.init is None or init.sha256 != self.init.sha256):
-            began = "new weights" if self.init is None else self.init.path
-            raise InputError(f"the run of {self.folder} began from {began}, not from the model in {init.path}")
-        if corpus is None:
-            return
-        stored_files = {file.sha256: file.path for file in self.files}
-        for file in corpus.files:
-            if file.sha256 not in stored_files:
-                relation = "has changed since" if file.path in stored_files.values() else "is not the text of"
-                source = ", ".join(stored_files.values()) or "the documentation on this machine"
-                raise InputError(f"{file.path} {relation} the run of {self.folder}, which is from {source}")
-        if missing := set(stored_files) - {file.sha256 for file in corpus.files}:
-            names = ", ".join(stored_files[digest] for digest in sorted(missing))
-            raise InputError(
-                f"the run of {self.folder} is also from {names}; leave all texts out, or give them all"
-            )
 
     # --- checkpoints ------------------------------------------------------------------------------------------
 
@@ -219,7 +180,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Two processes that write into one folder would spoil it.
 
     Raises:
-        InputError: another process is at it.
+        InputError: another process is training in it.
     """
     try:
         import fcntl
@@ -242,10 +203,10 @@ def locked(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
     """Makes sure of a folder that is empty, can be written and is this process's alone. If the body fails before
-    there is data in it, it is left as it was.
+    there is anything but run.json in it, it is left as it was.
 
     Raises:
-        InputError: the folder holds something, or cannot be written, or another process is at it.
+        InputError: the folder holds something, or cannot be written, or another process is training in it.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -262,7 +223,8 @@ def new_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if not (folder / "data").exists():
+            rest = {path.name for path in folder.iterdir() if not _LEFTOVER.fullmatch(path.name)}
+            if rest <= {"run.json"}:
                 (folder / "run.json").unlink(missing_ok=True)
                 for path in folder.iterdir() if made else ():
                     shutil.rmtree(path, ignore_errors=True)  # leftovers
@@ -270,7 +232,3 @@ def new_folder(folder: Path) -> Iterator[None]:
                     for path in made:
                         path.rmdir()
             raise
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, weights
+from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, digests, weights
 
-from numbert import BertConfig, BertForPreTraining, InputError, progress
-from numbert.files.tokenizer import bert_tokenizer, load_tokenizer, save_tokenizer
+from numbert import BertConfig, BertForPreTraining, BertModel, InputError, progress
+from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, load_tokenizer, save_tokenizer
 from numbert.nn.functional import cross_entropy
-from numbert.pretrain import runs
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.beginning import Beginning
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.evaluation import evaluate
 from numbert.pretrain.settings import Settings
+from numbert.train import run
 from numbert.train.metrics import read_metrics
 
 
@@ -156,6 +156,65 @@ def test_a_model_with_other_special_tokens_is_not_trained_on(text, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def a_model(folder, words=("cat", "dog"), **changes):
+    """A tiny model's folder, with a tokenizer of these words, and of a configuration with changes."""
+    sizes = {"vocab_size": 5 + len(words), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForPreTraining(BertConfig(**(sizes | {"intermediate_size": 16} | changes)))
+    model.save_pretrained(folder)
+    save_tokenizer(
+        bert_tokenizer({word: i for i, word in enumerate([*SPECIAL_TOKENS.values(), *words])}, False), folder
+    )
+    return model
+
+
+def spoiled(folder):
+    model = a_model(folder)
+    model.bert.pooler.dense.bias.data[3] = np.nan
+    model.save_pretrained(folder)
+
+
+def without_heads(folder):
+    BertModel(a_model(folder).config).save_pretrained(folder)
+
+
+def cut_off(folder):
+    a_model(folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda folder: a_model(folder, vocab_size=6),
+            r"the ids 0 to 6 \(6 is 'dog'\), but the model has 6 words; the two are not of one model",
+        ),
+        (
+            lambda folder: a_model(folder, type_vocab_size=1),
+            "has type_vocab_size 1; pairs need 2",
+        ),
+        (without_heads, r"has no cls\.predictions"),
+        (cut_off, "is not whole"),
+        (spoiled, r"bert\.pooler\.dense\.bias in .*published has numbers that are not finite"),
+    ],
+    ids=["fewer words than its tokenizer", "one segment", "without heads", "cut off", "NaN"],
+)
+def test_a_model_that_cannot_be_trained_on_is_refused_before_anything_is_written(make, message, text, tmp_path):
+    make(tmp_path / "published")
+    with pytest.raises(InputError, match=message) as caught:
+        pretrain([text], tmp_path / "run", init=tmp_path / "published", progress=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_with_more_words_than_its_tokenizer_is_trained_on(text, tmp_path):
+    """Published ones have a table that is rounded up."""
+    a_model(tmp_path / "published", words=("cat", "dog", *"abcdefghijklmnopqrstuvwxyz."), vocab_size=64)
+    result = pretrain([text], tmp_path / "run", 2, init=tmp_path / "published", batch_size=4, progress=False)
+    assert BertForPreTraining.from_pretrained(result.folder).config.vocab_size == 64
+
+
 # --- what is measured --------------------------------------------------------------------------------------------
 
 
@@ -255,7 +314,7 @@ def test_a_folder_that_cannot_be_written_is_refused(text, tmp_path, monkeypatch)
     def refuse(**kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(runs, "TemporaryFile", refuse)
+    monkeypatch.setattr(run, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="cannot be written: Permission denied"):
         pretrain([text], tmp_path / "model", **TINY)
 
@@ -296,12 +355,78 @@ def test_a_failure_before_training_leaves_no_folder_behind(tmp_path):
         ({"save_every": 0}, "save_every is 0; it must be at least 1"),
         ({"eval_every": -2}, "eval_every is -2; it must be at least 1"),
         ({"keep": 0}, "keep is 0; it must be at least 1"),
+        ({"steps": 10**400}, "steps is 1000.*; it can be up to 2,147,483,647"),
+        ({"hidden_size": 10**9}, "no memory for a model with layers 1, hidden_size 1000000000, vocab_size 200"),
     ],
 )
 def test_an_option_outside_its_limits_is_refused(option, message, text, tmp_path):
     with pytest.raises(InputError, match=message):
         pretrain([text], tmp_path / "model", **(TINY | option))
     assert not (tmp_path / "model").exists()
+
+
+INTEGERS = (
+    *("steps", "seed", "vocab_size", "hidden_size", "layers", "heads", "length", "positions", "batch_size"),
+    *("accumulate", "save_every", "eval_every", "keep"),
+)
+REALS = ("learning_rate", "warmup", "weight_decay", "max_grad_norm", "dropout")
+BOOLS = ("bias_correction", "whole_words", "resume", "gradient_checkpointing", "progress")
+NO_NUMBERS = ("3", True, [3], 3j, np.array([3]), np.True_)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "wanted"),
+    [
+        *((name, (3.5, 4.0, np.float32(4), *NO_NUMBERS), "an integer") for name in INTEGERS),
+        *((name, NO_NUMBERS, "a number") for name in REALS),
+        *((name, (0, 1, "no", np.int64(1), []), "True or False") for name in BOOLS),
+    ],
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_option_of_another_type_is_refused(name, values, wanted, resume, text, tmp_path, finished):
+    """Before anything is written; where a run is resumed, too."""
+    folder = finished if resume else tmp_path / "model"
+    before = digests(finished)
+    for value in values:
+        options = {"progress": False, "resume": resume, name: value}
+        with pytest.raises(InputError, match=rf"^{name} is .*; it must be {wanted}$"):
+            pretrain([text], folder, **options)
+    assert not (tmp_path / "model").exists()
+    assert digests(finished) == before
+
+
+@pytest.fixture(scope="module")
+def finished(text, tmp_path_factory):
+    """A run of three steps."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    pretrain([text], folder, steps=3, learning_rate=0.5**9, **TINY)
+    return folder
+
+
+def test_numpys_numbers_are_numbers(finished, text, tmp_path):
+    numbers = {name: value for name, value in TINY.items() if name != "progress"} | {"steps": 3}
+    numpys = {name: np.int64(value) for name, value in numbers.items()}
+    more = {"learning_rate": np.float32(0.5**9), "weight_decay": np.float64(0.01), "whole_words": np.False_}
+    for folder, resume in ((tmp_path / "run", False), (finished, True)):
+        pretrain(
+            [text],
+            folder,
+            resume=resume,
+            save_every=np.int32(2),
+            keep=np.int8(2),
+            progress=np.False_,
+            **numpys,
+            **more,
+        )
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings == json.loads((finished / "run.json").read_text())["settings"]
+    assert weights(tmp_path / "run") == weights(finished)
+
+
+def test_one_text_needs_no_list(finished, text, tmp_path):
+    options = TINY | {"steps": 3, "learning_rate": 0.5**9}
+    for name, texts in (("path", text), ("string", str(text)), ("generator", (path for path in [text]))):
+        assert weights(pretrain(texts, tmp_path / name, **options).folder) == weights(finished)
 
 
 def test_an_option_that_does_not_exist(text, tmp_path):
@@ -403,7 +528,7 @@ def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path):
     script = f"""
 import gc, resource
 from numbert.pretrain.entry import pretrain
-from numbert.pretrain.trainer import Trainer
+from numbert.train.trainer import Trainer
 update = Trainer._update
 def watched(self, *arguments, **options):
     values = update(self, *arguments, **options)

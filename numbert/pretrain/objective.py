@@ -1,0 +1,128 @@
+"""PretrainingTask: what is learned from raw text, masked words (MLM) and next sentences (NSP)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numbert.bert.tasks.pretraining import BertForPreTraining
+from numbert.files.tokenizer import save_tokenizer
+from numbert.files.weights import Checkpoint, load_into
+from numbert.nn.array import Array
+from numbert.pretrain.batches import Batch
+from numbert.pretrain.evaluation import Scores, latest_scores, mean_scores, share
+from numbert.pretrain.held_out import BatchMaker, HeldOut
+from numbert.pretrain.pairs import PairStream, Position
+from numbert.pretrain.settings import Settings
+from numbert.randomness import Purpose
+from numbert.text.prepare import Data
+from numbert.train.task import Evaluation, Task
+
+
+class PretrainingTask(Task):
+    """Pairs of segments with masked words, scored on documents that are held out.
+
+    Args:
+        data: the prepared text.
+        settings: the run's.
+        model: as it is before the first step.
+
+    Attributes:
+        held_out: the documents to evaluate it on.
+
+    Raises:
+        InputError: there is too little text for a pair or a masked word.
+    """
+
+    model: BertForPreTraining
+
+    def __init__(self, data: Data, settings: Settings, model: BertForPreTraining) -> None:
+        self.data, self.settings, self.model = data, settings, model
+        self.rng = model.rng
+        self.batches = BatchMaker(data, settings)
+        self.held_out = HeldOut(data, settings)
+        self.go_to(dataclasses.asdict(Position()))
+
+    # --- batches ----------------------------------------------------------------------------------------------
+
+    def next_batch(self, step: int) -> Batch:
+        pairs = self.pairs.take(self.settings.batch_size)
+        return self.batches.make(self.data.train, pairs, Purpose.MASKS, step)
+
+    def size(self, batch: Batch) -> int:
+        return batch.tokens
+
+    def part(self, batch: Batch, index: int, count: int) -> Batch:
+        return batch.part(index, count)
+
+    def position(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.pairs.position)
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        key = (self.settings.seed, Purpose.PAIRS)
+        self.pairs = PairStream(self.data.train, self.settings.length, key, Position(**position))
+
+    # --- learning ---------------------------------------------------------------------------------------------
+
+    def loss_and_backward(self, part: Batch, whole: Batch) -> Array:
+        """Each part counts as much as it has of the batch's masked words and of its pairs."""
+        loss = float(self.model(**vars(part), return_logits=False).loss)
+        scores = latest_scores(self.model, loss)
+        words, pairs = part.words / max(1, whole.words), part.pairs / whole.pairs
+        self.model.backward((words, pairs))
+        return np.array(
+            [
+                words * scores.mlm_loss,
+                pairs * scores.nsp_loss,
+                words * scores.mlm_accuracy,
+                pairs * scores.nsp_accuracy,
+            ]
+        )
+
+    def scores(self, steps: Sequence[tuple[Array, Batch]]) -> dict[str, float]:
+        return mean_scores([(Scores(*sums.tolist()), batch) for sums, batch in steps]).to_dict()
+
+    def evaluate(self) -> Evaluation:
+        scores, held_out = self.held_out.scores(self.model), self.held_out
+        return Evaluation(
+            value=scores.loss,
+            metrics={
+                "held_out": scores.to_dict() | {"perplexity": scores.perplexity},
+                "frequencies": vars(held_out.frequencies),
+                "bigrams": vars(held_out.bigrams),
+            },
+            message=f"held out: loss {scores.loss:.3f}, MLM {scores.mlm_accuracy:.1%} "
+            f"(by frequencies {held_out.frequencies.mlm_accuracy:.1%}, by the word to the left "
+            f"{held_out.bigrams.mlm_accuracy:.1%}), NSP {share(scores.nsp_accuracy, held_out.pairs)}",
+        )
+
+    # --- what is shown and saved ------------------------------------------------------------------------------
+
+    def shown(self, scores: Mapping[str, float]) -> str:
+        return f"loss {scores['loss']:.3f}, MLM {scores['mlm_accuracy']:.1%}, NSP {scores['nsp_accuracy']:.1%}"
+
+    def first_loss(self, loss: float) -> str:
+        return f"First loss: {loss:.4f}; expected is about ln v + ln 2 = {uniform_loss(self.model):.4f}"
+
+    def section(self, parameter: str) -> str:
+        """The embeddings, each layer, the pooler and the heads."""
+        path = parameter.removeprefix("bert.").removeprefix("encoder.").split(".")
+        return ".".join(path[:2]) if path[0] == "layer" else path[0]
+
+    def save(self, folder: Path) -> None:
+        """config.json, model.safetensors and the tokenizer's files: what any command takes as --model."""
+        self.model.save_pretrained(folder)
+        save_tokenizer(self.data.tokenizer, folder, max_length=self.model.config.max_position_embeddings)
+
+    def load(self, folder: Path) -> None:
+        load_into(self.model, Checkpoint(folder))
+
+
+def uniform_loss(model: BertForPreTraining) -> float:
+    """ln v + ln 2: the loss of holding every word, and both answers about the pair, equally likely."""
+    return math.log(model.config.vocab_size) + math.log(2)

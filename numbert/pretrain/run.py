@@ -1,0 +1,71 @@
+"""PretrainRun: the folder of a pretraining run, with its settings, its text and the model that it began from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from numbert.errors import InputError
+from numbert.pretrain.beginning import Beginning
+from numbert.pretrain.settings import Settings
+from numbert.text.corpus import Corpus, TextFile
+from numbert.train.run import Run
+
+
+@dataclass(frozen=True)
+class PretrainRun(Run):
+    """A run whose run.json has "settings", "text" (the files) and "init" (the model to begin from, or null)."""
+
+    def __post_init__(self) -> None:
+        _ = self.settings, self.files, self.init  # a run.json that is not whole is refused at once
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(**self.values["settings"])
+
+    @cached_property
+    def files(self) -> tuple[TextFile, ...]:
+        return tuple(TextFile(**file) for file in self.values["text"])
+
+    @cached_property
+    def init(self) -> Beginning | None:
+        return None if self.values["init"] is None else Beginning(**self.values["init"])
+
+    @classmethod
+    def begin_with(
+        cls, folder: Path, settings: Settings, files: tuple[TextFile, ...], init: Beginning | None
+    ) -> Self:
+        """A new run in a folder of its own (see `new_folder`)."""
+        return cls.begin(
+            folder,
+            settings.to_dict(),
+            text=[dataclasses.asdict(file) for file in files],
+            init=None if init is None else dataclasses.asdict(init),
+        )
+
+    def stored_settings(self) -> Mapping[str, Any]:
+        return self.settings.to_dict()
+
+    def refuse_other_beginning(self, init: Beginning) -> None:
+        """Raises InputError where the run began from something else than this model."""
+        if self.init is None or init.sha256 != self.init.sha256:
+            began = "new weights" if self.init is None else self.init.path
+            raise InputError(f"the run of {self.folder} began from {began}, not from the model in {init.path}")
+
+    def refuse_other_text(self, corpus: Corpus) -> None:
+        """Raises InputError where the text is not the run's; the message names the file."""
+        stored_files = {file.sha256: file.path for file in self.files}
+        for file in corpus.files:
+            if file.sha256 not in stored_files:
+                relation = "has changed since" if file.path in stored_files.values() else "is not the text of"
+                source = ", ".join(stored_files.values()) or "the documentation on this machine"
+                raise InputError(f"{file.path} {relation} the run of {self.folder}, which is from {source}")
+        if missing := set(stored_files) - {file.sha256 for file in corpus.files}:
+            names = ", ".join(stored_files[digest] for digest in sorted(missing))
+            raise InputError(
+                f"the run of {self.folder} is also from {names}; leave all texts out, or give them all"
+            )
