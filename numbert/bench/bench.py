@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -91,9 +91,9 @@ def bench(
     """Measures numbert on this machine, beside torch and onnxruntime where they are installed.
 
     Args:
-        parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares numbert's own kernels
-            with their plain forms, "profile" tells where numbert's time goes in forward and in train, "memory"
-            what a training step takes without and with gradient checkpointing.
+        parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares the fast forms of
+            numbert.nn.functional with the plain ones, "profile" tells where numbert's time goes in forward and in
+            train, "memory" what a training step takes without and with gradient checkpointing.
         config: the model's sizes; default those of bert-base-cased.
         batch: b.
         length: l; default 128, and for "memory" 512.
@@ -175,12 +175,13 @@ def train_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progres
 
 def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> list[Profile]:
     """Where numbert's time goes in forward and in train."""
-    run: Callable[[], object] = numbert_forward(BertModel(config, seed=seed), batch).run
+    model = BertModel(config, seed=seed)
     about, gflop = _forward_about(config, batch), forward_gflop(config, batch.lengths)
-    forward = profile("forward", about, gflop, run, rounds, progress)
-    run = numbert_train(BertForPreTraining(config, seed=seed), batch).run
+    forward = profile("forward", about, gflop, model, numbert_forward(model, batch).run, rounds, progress)
+    trained = BertForPreTraining(config, seed=seed)
     about, gflop = _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked)
-    return [forward, profile("train", about, gflop, run, rounds, progress)]
+    run = numbert_train(trained, batch).run
+    return [forward, profile("train", about, gflop, trained, run, rounds, progress)]
 
 
 def memory(config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool) -> Memory:

@@ -1,9 +1,8 @@
-"""Where numbert's time goes, per kind of work: its functions are wrapped from outside while a profile runs."""
+"""Where numbert's time goes, per kind of layer: hooks tell when each layer has finished."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -11,94 +10,79 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numbert.bench.race import MATMUL, MATMUL_GFLOP, aligned, in_turn, matmul_run
-from numbert.bert import attention as bert_attention
-from numbert.bert import heads, model
-from numbert.bert.tasks import pretraining
-from numbert.nn import activations, functional, layers
-from numbert.train import optimizer
+from numbert.nn.activations import Activation
+from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores
+from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
+from numbert.nn.losses import CrossEntropyLoss
+from numbert.nn.module import Module
 
-BETWEEN = "zero_grad and the caller"
+# The kind of work that a layer's time counts as. What the layers of layers do between, residual sums, heads apart
+# and together, checks, is the rest.
+KINDS: dict[type[Module], str] = {
+    Linear: "linear layers",
+    Embedding: "embeddings",
+    LayerNorm: "layer norm",
+    Dropout: "dropout",
+    Activation: "activation",
+    AttentionScores: "attention: scores",
+    AttentionMask: "attention: mask",
+    AttentionProbs: "attention: softmax",
+    AttentionContext: "attention: context",
+    CrossEntropyLoss: "cross-entropy",
+}
+REST = "the rest"
+BETWEEN = "outside the model: AdamW, zero_grad"
 
-# Each function and the kind of work that its own time counts as; the time of a function it calls counts as that
-# one's. What is left of the model's forward and backward is residual sums, checks, and glue.
-PLACES: list[tuple[Any, str, str]] = [
-    (layers.Linear, "forward", "linear layers"),
-    (layers.Linear, "backward", "linear layers, backward"),
-    (bert_attention, "attention", "attention: products, scale, mask, dropout"),
-    (bert_attention, "attention_backward", "attention, backward: products, scale, dropout"),
-    (bert_attention.BertSelfAttention, "transpose_for_scores", "attention: heads apart and together"),
-    (bert_attention.BertSelfAttention, "transpose_from_scores", "attention: heads apart and together"),
-    (functional, "softmax", "softmax"),
-    (functional, "softmax_backward", "softmax, backward"),
-    (activations.Activation, "forward", "activation"),
-    (activations.Activation, "backward", "activation, backward"),
-    (layers.LayerNorm, "forward", "layer norm"),
-    (layers.LayerNorm, "backward", "layer norm, backward"),
-    (layers.Dropout, "draw", "dropout: random numbers"),
-    (layers.Dropout, "forward", "dropout: products"),
-    (layers.Dropout, "backward", "dropout: products"),
-    (layers.Embedding, "forward", "embeddings"),
-    (layers.Embedding, "backward", "embeddings, backward"),
-    (heads, "cross_entropy", "cross-entropy"),
-    (heads, "cross_entropy_backward", "cross-entropy, backward"),
-    (pretraining, "cross_entropy", "cross-entropy"),
-    (pretraining, "cross_entropy_backward", "cross-entropy, backward"),
-    (optimizer.AdamW, "step", "optimizer"),
-    (model.BertModel, "forward", "the rest of forward"),
-    (model.BertModel, "backward", "the rest of backward"),
-    (pretraining.BertForPreTraining, "forward", "the rest of forward"),
-    (pretraining.BertForPreTraining, "backward", "the rest of backward"),
-]
+
+def kind_of(module: Module) -> str:
+    """The kind of work that a layer does."""
+    return next((kind for cls, kind in KINDS.items() if isinstance(module, cls)), REST)
 
 
 class Clock:
-    """Counts time for the kind of work whose function was entered last and not left yet.
+    """Counts the time since it was last asked for one kind of work.
 
     Attributes:
         seconds: what each kind has had so far.
     """
 
     def __init__(self) -> None:
-        self.kinds = [BETWEEN]
         self.restart()
 
     def restart(self) -> None:
         self.seconds: dict[str, float] = {}
         self.since = time.perf_counter()
 
-    def count(self) -> None:
-        """Counts the time since the latest count for the kind that is being worked on."""
+    def count(self, kind: str) -> None:
+        """Counts the time since the latest count for that kind."""
         now = time.perf_counter()
-        self.seconds[self.kinds[-1]] = self.seconds.get(self.kinds[-1], 0.0) + now - self.since
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self.since
         self.since = now
-
-    def timed(self, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        """The function, which now counts its time as that kind."""
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **options: Any) -> Any:
-            self.count()
-            self.kinds.append(kind)
-            try:
-                return function(*args, **options)
-            finally:
-                self.count()
-                self.kinds.pop()
-
-        return wrapper
 
 
 @contextlib.contextmanager
-def wrapped(clock: Clock) -> Iterator[None]:
-    """Within it, every function in PLACES counts its time on the clock."""
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in PLACES]
-    try:
-        for owner, name, kind in PLACES:
-            setattr(owner, name, clock.timed(getattr(owner, name), kind))
+def watched(model: Module, clock: Clock) -> Iterator[None]:
+    """Within it, every layer of the model counts its time on the clock when it has finished.
+
+    In forward, what was done between the layer before and this one counts as this one's; in backward, where a
+    layer's beginning can be seen, as the rest.
+    """
+
+    def after_forward(module: Module, inputs: Any, output: Any) -> None:
+        clock.count(f"{kind_of(module)}, forward")
+
+    def before_backward(module: Module, d_outputs: Any) -> None:
+        clock.count(f"{REST}, backward")
+
+    def after_backward(module: Module, d_outputs: Any, d_inputs: Any) -> None:
+        clock.count(f"{kind_of(module)}, backward")
+
+    with contextlib.ExitStack() as stack:
+        for module in model.modules():
+            stack.enter_context(module.register_forward_hook(after_forward))
+            stack.enter_context(module.register_backward_pre_hook(before_backward))
+            stack.enter_context(module.register_backward_hook(after_backward))
         yield
-    finally:
-        for owner, name, function in originals:
-            setattr(owner, name, function)
 
 
 @dataclass
@@ -151,19 +135,25 @@ class Profile:
 
 
 def profile(
-    name: str, about: str, gflop: float, run: Callable[[], object], rounds: int, progress: bool = False
+    name: str,
+    about: str,
+    gflop: float,
+    model: Module,
+    run: Callable[[], object],
+    rounds: int,
+    progress: bool = False,
 ) -> Profile:
-    """Runs one workload of numbert's `rounds` times and sorts its time by kind of work."""
+    """Runs one workload of a model `rounds` times and sorts its time by kind of work."""
     result = Profile(name, about, gflop)
     clock = Clock()
 
     def one_round() -> None:
         clock.restart()
         run()
-        clock.count()
+        clock.count(BETWEEN)
         result.rounds.append(clock.seconds)
 
-    with wrapped(clock):
+    with watched(model, clock):
         seconds = in_turn("profile", {name: one_round, MATMUL: matmul_run()}, rounds, progress)
     del result.rounds[0]  # the round that does not count
     result.matmul = [MATMUL_GFLOP / one for one in seconds[MATMUL]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Self
@@ -81,7 +82,7 @@ def watched_forward(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     with hooks.outermost("forward") as outermost:
         output = module.forward(*args, **kwargs)
         if outermost and hooks.forward:
-            inputs = tuple(_bound(module.forward, args, kwargs).arguments.values())
+            inputs = _in_order(module.forward, args, kwargs)
             for hook in list(hooks.forward.values()):
                 replacement = hook(module, inputs, output)
                 output = output if replacement is None else replacement
@@ -95,8 +96,7 @@ def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
     with hooks.outermost("backward") as outermost:
         if not outermost:
             return backward(*args, **kwargs)
-        bound = _bound(backward, args, kwargs)
-        d_outputs = tuple(bound.arguments.values())
+        d_outputs = _in_order(backward, args, kwargs)
         for hook in list(hooks.backward_pre.values()):
             replacement = hook(module, d_outputs)
             if replacement is not None:
@@ -106,16 +106,28 @@ def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
                         f"{len(d_outputs)}, as it was given; it returned {type(replacement).__name__}"
                     )
                 d_outputs = replacement
-        bound.arguments.update(zip(bound.arguments, d_outputs, strict=True))
-        d_inputs = backward(*bound.args, **bound.kwargs)
+        args, kwargs = as_call(backward, d_outputs)
+        d_inputs = backward(*args, **kwargs)
         for hook in list(hooks.backward.values()):
             replacement = hook(module, d_outputs, d_inputs)
             d_inputs = d_inputs if replacement is None else replacement
     return d_inputs
 
 
-def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+def _in_order(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """The arguments of a call in the function's order, with the defaults of those that were not given."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
-    return bound
+    return tuple(bound.arguments.values())
+
+
+def as_call(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments of the call whose arguments a hook was shown.
+
+    Args:
+        function: the layer's forward or backward.
+        inputs: what a hook gets: every argument, in the function's order.
+    """
+    signature = inspect.signature(function)
+    bound = inspect.BoundArguments(signature, OrderedDict(zip(signature.parameters, inputs, strict=True)))
+    return bound.args, bound.kwargs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numbert.proof.calls import Inputs, forward_of, gradients_taken, match_gradients
+from numbert.proof.calls import Inputs, call_of, gradients_taken, match_gradients
 from numbert.proof.numeric import Forward
 from numbert.proof.report import GradcheckReport
 from numbert.proof.tensors import Place, parameters, replay
@@ -45,7 +45,7 @@ class BackwardRun:
         inputs = self.forward.inputs.copied()
         before = {place.name: place.data.copy() for place in self.places}
         np.random.set_state(self.forward.global_state)  # noqa: NPY002
-        result = inputs.call(forward_of(self.layer))
+        result = inputs.call(call_of(self.layer))
         self.blame_changed_inputs("forward", inputs)
         # An array that forward itself replaces is no parameter: a running mean, or what it keeps for backward.
         self.places = [p for p in self.places if p.adds or (p.now() is p.data and _unchanged(p, before[p.name]))]

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from numbert.errors import InputError
 from numbert.nn.array import Array
+from numbert.nn.module import Module
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -24,6 +25,11 @@ def forward_of(layer: Any) -> Callable[..., Any]:
     if not callable(forward) or not callable(getattr(layer, "backward", None)):
         raise InputError(f"gradcheck takes a layer with forward and backward, got {type(layer).__name__}")
     return forward
+
+
+def call_of(layer: Any) -> Callable[..., Any]:
+    """What runs the layer: its call where it is a `Module`, so that hooks see it, else `forward_of`."""
+    return layer if isinstance(layer, Module) else forward_of(layer)
 
 
 @dataclass

@@ -134,7 +134,8 @@ def check(layer: Any, inputs: Inputs, options: Options, look_inside: bool = True
 def start(forward: Forward, name: str, rng: np.random.Generator) -> Clues:
     """Runs forward, draws the upstream gradients, and refuses what cannot be differentiated."""
     result = forward.result()
-    outputs, again = named_outputs(result), forward.outputs()
+    outputs = {name: array.copy() for name, array in named_outputs(result).items()}
+    again = forward.outputs()
     taken = gradients_taken(forward.layer, result)
     for output, where in taken.items():
         value = outputs[output]

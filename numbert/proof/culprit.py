@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from numbert.proof.calls import Inputs, forward_of
+from numbert.nn.hooks import as_call
+from numbert.nn.module import Module
+from numbert.proof.calls import Inputs, call_of
 from numbert.proof.report import GradcheckReport
 from numbert.proof.tensors import copied, walk
 
@@ -24,11 +27,10 @@ def wrong_inside(
     layer = copied(layer, np.float64)
     calls: dict[str, tuple[Any, Inputs]] = {}
     parts = [(name, part) for name, part in walk(layer) if name and _is_layer(part)]
-    for name, part in parts:
-        vars(part)["forward"] = _recording(name, part, calls)
-    inputs.converted(np.float64, inputs.floats()).call(forward_of(layer))
-    for _, part in parts:
-        del vars(part)["forward"]
+    with contextlib.ExitStack() as stack:
+        for name, part in parts:
+            stack.enter_context(_recorded(name, part, calls))
+        inputs.converted(np.float64, inputs.floats()).call(call_of(layer))
 
     wrong: dict[str, GradcheckReport] = {}
     right = 0
@@ -51,11 +53,30 @@ def _is_layer(part: Any) -> bool:
     return hasattr(part, "__dict__") and not isinstance(part, type) and all(map(callable, methods))
 
 
-def _recording(name: str, part: Any, calls: dict[str, tuple[Any, Inputs]]) -> Callable[..., Any]:
+@contextlib.contextmanager
+def _recorded(name: str, part: Any, calls: dict[str, tuple[Any, Inputs]]) -> Iterator[None]:
+    """Within it, the arguments of the part's first call are kept: by a hook, or of a plain class by a patch."""
     forward = part.forward
 
-    def record(*args: Any, **kwargs: Any) -> Any:
+    def keep(*args: Any, **kwargs: Any) -> None:
         calls.setdefault(name, (part, Inputs.of(forward, args, kwargs).copied()))
+
+    if isinstance(part, Module):
+
+        def watch(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            args, kwargs = as_call(forward, inputs)
+            keep(*args, **kwargs)
+
+        with part.register_forward_hook(watch):
+            yield
+        return
+
+    def recording(*args: Any, **kwargs: Any) -> Any:
+        keep(*args, **kwargs)
         return forward(*args, **kwargs)
 
-    return record
+    vars(part)["forward"] = recording
+    try:
+        yield
+    finally:
+        del vars(part)["forward"]

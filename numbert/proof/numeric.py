@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numbert.nn.array import Array
-from numbert.proof.calls import Inputs, forward_of, named_outputs
+from numbert.proof.calls import Inputs, call_of, named_outputs
 from numbert.proof.tensors import copied, hold_padding_rows, parameters
 
 COMPLEX_STEP = 1e-20
@@ -61,10 +61,11 @@ class Forward:
 
     def result(self) -> Any:
         """What forward returns, as it is."""
-        return self.inputs.copied().call(forward_of(self.fresh_layer()))
+        return self.inputs.copied().call(call_of(self.fresh_layer()))
 
     def outputs(self) -> dict[str, Array]:
-        return named_outputs(self.result())
+        """Copies: a layer may fill one array of its own in every forward and return it."""
+        return {name: array.copy() for name, array in named_outputs(self.result()).items()}
 
     def moved(self, name: str, index: Any, step: Any) -> dict[str, Array]:
         """The outputs with step added to tensor[index]."""

@@ -230,13 +230,13 @@ def hold_padding_rows(layer: Any) -> list[str]:
     names = []
     for name, value in walk(layer):
         if isinstance(value, Embedding) and value.padding_idx is not None:
-            vars(value)["padding_row"] = value.weight.data[value.padding_idx].copy()
-            # A bound method, which deepcopy binds to the copy.
-            vars(value)["forward"] = types.MethodType(_look_up_with_constant_padding, value)
+            row = value.weight.data[value.padding_idx].copy()
+            value.register_forward_hook(partial(_with_constant_padding, row))
             names.append(name or type(value).__name__)
     return names
 
 
-def _look_up_with_constant_padding(self: Any, ids: Array, *args: Any, **kwargs: Any) -> Array:
-    rows = type(self).forward(self, ids, *args, **kwargs)
-    return np.where((ids == self.padding_idx)[..., None], self.padding_row, rows)
+def _with_constant_padding(row: Array, module: Any, inputs: tuple[Any, ...], output: Array) -> Array:
+    """A forward hook: the looked-up rows with the [PAD] row as it was."""
+    ids = inputs[0]
+    return np.where((ids == module.padding_idx)[..., None], row, output)

@@ -92,7 +92,10 @@ class Trainer:
             KeyboardInterrupt: after SIGINT or SIGTERM, when the step is done and a checkpoint is written.
         """
         state, task, plan, every = self.state, self.task, self.plan, self.intervals
-        metrics = Metrics(self.run.metrics, state.step) if self.processes.first else None
+        metrics = None
+        if self.processes.first:
+            metrics = Metrics(self.run.metrics, state.step)
+            self.run.keep(every.keep, state.best_step)  # a run that was killed may have left one too many
         recent: list[tuple[Array, Any]] = []  # scores and batches since the last line of metrics
         task.model.train()
         self.show.start(plan.steps, state.step, task.shown, task.unit)

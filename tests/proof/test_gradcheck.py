@@ -604,6 +604,53 @@ class TestManners:
         assert [row.result for row in report.rows if row.tensor == "b"] == ["not checked: a constant"]
 
 
+class TestArraysOfItsOwn:
+    """A layer may fill one array in every forward and return it: fast code does."""
+
+    class Filled:
+        def __init__(self):
+            self.out, self.w, self.dw = np.zeros((3, 4)), drawn(4, seed=1), np.zeros(4)
+
+        def forward(self, x):
+            self.x = x
+            np.multiply(x * x, self.w, out=self.out)
+            return self.out
+
+        def backward(self, d_output):
+            self.dw += (d_output * self.x * self.x).sum(axis=0)
+            return 2 * d_output * self.x * self.w
+
+    @pytest.mark.parametrize("method", ["auto", "complex", "central", "taylor"])
+    @pytest.mark.parametrize("called_before", [False, True])
+    def test_of_the_layer(self, method, called_before):
+        layer, x = self.Filled(), drawn(3, 4)
+        if called_before:
+            layer.forward(x)
+        assert gradcheck(layer, x, method=method).ok
+
+    def test_of_the_program(self):
+        shared = np.zeros((3, 4))
+
+        class Global:
+            def forward(self, x):
+                self.x = x
+                shared[...] = x * x
+                return shared
+
+            def backward(self, d_output):
+                return 2 * d_output * self.x
+
+        assert gradcheck(Global(), drawn(3, 4)).ok
+
+    def test_a_wrong_one_is_still_wrong(self):
+        class Wrong(self.Filled):
+            def backward(self, d_output):
+                return d_output * self.x * self.w
+
+        with pytest.raises(GradcheckError, match="input x"):
+            gradcheck(Wrong(), drawn(3, 4))
+
+
 class TestWrongInside:
     def test_a_wrong_leaf_of_a_model_is_named_with_its_cause(self):
         model = numbert.BertForPreTraining(tiny.config(initializer_range=0.5))
