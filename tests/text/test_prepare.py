@@ -222,6 +222,33 @@ def test_the_text_is_counted_with_what_comes_again(tmp_path):
     assert json.loads((data.folder / "data.json").read_text())["text"] == vars(counts)
 
 
+def test_what_was_read_and_what_is_left_out_is_said_on_stderr(tmp_path, capsys):
+    every = sentences(1_000)
+    path = tmp_path / "text.txt"
+    path.write_text(in_lines([*[every[4 * i : 4 * i + 4] for i in range(22)], *[[one] for one in every[90:100]]]))
+    prepare(find_corpus([path]), tmp_path / "data", 150, 0, Progress(shown=True))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[:2] == [
+        f"Text: 0.01 MB from {path}: 22 documents, 88 sentences (0 of them, and 0 documents, the same as one "
+        "before); 10 documents of one sentence are left out",
+        "Form: one sentence in a line: a blank line ends a document",
+    ]
+
+
+def test_chinese_is_counted_by_its_characters_and_each_is_one_piece_of_the_vocabulary(tmp_path):
+    sentence = "我们在{0}里读书。"  # 9 characters, 7 of them no punctuation
+    own = [chr(ord("一") + 7 * i) for i in range(60)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join("".join(sentence.format(c) for c in own[i : i + 3]) for i in range(0, 60, 3)))
+    data = prepare_in(tmp_path / "data", path, vocab_size=90)
+    assert data.counts.documents == 10
+    assert data.counts.sentences == 60
+    assert data.counts.words == 60 * 8  # the full stop stands by the last one
+    assert data.tokenizer.encode("我们读书。").tokens == ["[CLS]", "我", "们", "读", "书", "。", "[SEP]"]
+    assert data.tokenizer.token_to_id("##我") is None
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_of_a_held_out_document_is_in_the_vocabulary_or_the_training_text(tmp_path, seed):
     own = [chr(ord("а") + i) for i in range(30)]  # each document has a letter of its own
