@@ -26,7 +26,7 @@ from tokenizers import Tokenizer
 
 from numbert.errors import InputError
 from numbert.files.atomic import to_disk
-from numbert.files.tokenizer import load_tokenizer, save_tokenizer
+from numbert.files.tokenizer import load_tokenizer, save_tokenizer, vocabulary_size
 from numbert.progress import Progress
 from numbert.randomness import Purpose, generator
 from numbert.text.corpus import END_OF_DOCUMENT, Corpus
@@ -84,7 +84,7 @@ class Data:
     def open(cls, folder: Path) -> Self:
         """Raises InputError where a file is missing or broken."""
         tokenizer = load_tokenizer(folder)
-        size = tokenizer.get_vocab_size()
+        size = vocabulary_size(tokenizer)
         try:
             data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
             return cls(
@@ -153,10 +153,10 @@ def prepare(
             )
         save_tokenizer(tokenizer, unfinished)
         _tokenize(tokenizer, unfinished, held_out, counts, show)
-        data = Documents.open(unfinished, "train", tokenizer.get_vocab_size())
-        rest = Documents.open(unfinished, "held-out", tokenizer.get_vocab_size())
+        size = vocabulary_size(tokenizer)
+        data, rest = (Documents.open(unfinished, name, size) for name in ("train", "held-out"))
         show.say(
-            f"Vocabulary: {tokenizer.get_vocab_size():,} pieces; {len(data.ids):,} tokens to learn from, "
+            f"Vocabulary: {size:,} pieces; {len(data.ids):,} tokens to learn from, "
             f"{len(rest.ids):,} held out, in {len(rest):,} whole documents"
         )
         summary = {"text": dataclasses.asdict(counts), "held_out_documents": sorted(held_out)}
@@ -269,7 +269,7 @@ def _tokenize(
     tokenizer: Tokenizer, folder: Path, held_out: frozenset[int], counts: TextCounts, show: Progress
 ) -> None:
     """Each document goes to train.* or to held-out.*."""
-    size = tokenizer.get_vocab_size()
+    size = vocabulary_size(tokenizer)
     document = 0
     with (
         DocumentsWriter(folder, "train", size) as train,

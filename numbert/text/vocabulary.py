@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from numbert.errors import InputError
-from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer
+from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, vocabulary_size
 from numbert.nn.array import Array
 
 # Their ids, 0 to 4; [PAD] is 0 as in every published BERT.
@@ -66,7 +66,7 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
 
 def pieces_that_go_on(tokenizer: Tokenizer) -> Array:
     """bool [v]: which pieces go on a word (##ing), rather than begin one."""
-    return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(tokenizer.get_vocab_size())])
+    return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(vocabulary_size(tokenizer))])
 
 
 def _cased(vocab: dict[str, int]) -> Tokenizer:

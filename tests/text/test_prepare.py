@@ -13,13 +13,13 @@ from measure_preparation import measure, write_text
 from runs import digests
 
 from numbert import InputError
-from numbert.files.tokenizer import SPECIAL_TOKENS
+from numbert.files.tokenizer import SPECIAL_TOKENS, load_tokenizer
 from numbert.progress import Progress
 from numbert.text import prepare as module
 from numbert.text.corpus import find_corpus
 from numbert.text.documents import Documents, DocumentsWriter
 from numbert.text.prepare import MIN_WORDS, Data, prepare, tokenize
-from numbert.text.vocabulary import CLS, MASK, PAD, SEP, UNK, train_tokenizer
+from numbert.text.vocabulary import CLS, MASK, PAD, SEP, UNK, pieces_that_go_on, train_tokenizer
 
 # --- vocabulary --------------------------------------------------------------------------------------------------
 
@@ -199,6 +199,26 @@ def test_a_given_vocabulary_is_kept(novel, tmp_path):
     prepare(find_corpus([novel]), tmp_path / "data", 999, 0, Progress(shown=False), tokenizer)
     found = Data.open(tmp_path / "data").tokenizer
     assert found.get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_given_vocabulary_may_have_ids_without_a_token_and_added_tokens(novel, tmp_path):
+    learned = train_tokenizer([*SENTENCES, "bcdefghijk BCDEFGHIJK"], 130)
+    lines = [token for token, _ in sorted(learned.get_vocab().items(), key=lambda item: item[1])]
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "vocab.txt").write_text("\n".join([*lines, lines[-1], "##abc", lines[-1]]))
+    (given / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    word = sentences(100_000)[0].split()[1]
+    (given / "added_tokens.json").write_text(json.dumps({word: 70_000}))
+    tokenizer = load_tokenizer(given)
+    prepare(find_corpus([novel]), tmp_path / "data", 999, 0, Progress(shown=False), tokenizer)
+    data = Data.open(tmp_path / "data")
+    assert data.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert data.train.ids.dtype == np.int32  # for the highest id, not for the number of tokens
+    assert (np.concatenate([data.train.ids, data.held_out.ids]) == 70_000).sum() == novel.read_text().count(word)
+    goes_on = pieces_that_go_on(data.tokenizer)
+    assert len(goes_on) == 70_001
+    assert goes_on[len(lines) + 1]
 
 
 def test_the_text_is_counted_with_what_comes_again(tmp_path):
