@@ -23,7 +23,13 @@ from numbert.files.weights import INDEX, WEIGHTS
 
 CONFIG = "config.json"
 # A model has some of these.
-TOKENIZER = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 
 TIMEOUT = 30  # seconds that the hub has for its first answer
 

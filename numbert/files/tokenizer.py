@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,16 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+# What transformers calls tokenizers that cut text by BERT's rules, with or without "Fast" at the end.
+BERT_CLASSES = frozenset(
+    f"{name}Tokenizer"
+    for name in (
+        *("Bert", "ConvBert", "DistilBert", "DPRContextEncoder", "DPRQuestionEncoder", "DPRReader", "Electra"),
+        *("LayoutLM", "LayoutLMv2", "Lxmert", "MobileBert", "Realm", "RetriBert", "SqueezeBert"),
+    )
+)
+# An added token's id beyond this is a slip: sizes follow from the highest id.
+LARGEST_ID = (1 << 24) - 1
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -28,39 +41,43 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     With vocab.txt, tokenizer_config.json says whether text is lower-cased ("do_lower_case"), loses its accents
     ("strip_accents") and is split at Chinese characters ("tokenize_chinese_chars"). What it does not say is as in
     transformers: lower-cased, without accents, split; for a cased vocabulary "do_lower_case": false must be there.
+    tokenizer.json says these things itself and is followed; where tokenizer_config.json disagrees, one line tells
+    so on stderr (through the logger "numbert").
+
+    Where a token stands twice in vocab.txt, the last line counts, as in transformers, and the other line's id has
+    no token: the number of ids is `vocabulary_size`, not the number of tokens.
+
+    Tokens that were added to the vocabulary are one piece each. Their ids are in tokenizer_config.json
+    ("added_tokens_decoder") or else in added_tokens.json. A token that tokenizer_config.json or
+    special_tokens_map.json names as special, and that has an id, is one piece as well.
 
     Truncation and padding stored in tokenizer.json are turned off: they are one user's choice (all-MiniLM-L6-v2
     stores 128), and would cut off text that the model could read without a word.
 
     Raises:
-        InputError: neither file is there, one is broken, or a special token is not in the vocabulary.
+        InputError: neither file is there, one is broken, a special token is not in the vocabulary, an added token
+            has the id of another, or vocab.txt is for a tokenizer with other rules than BERT's.
     """
-    from tokenizers import Tokenizer  # here, because it takes as long to import as NumPy
+    tokenizer, notes = _load(Path(folder))
+    for note in notes:
+        _say_once(note)
+    return tokenizer
 
+
+def tokenizer_notes(folder: str | Path) -> list[str]:
+    """Where a folder's tokenizer files disagree, or why they cannot be read, in one line each."""
     folder = Path(folder)
-    if (path := folder / "tokenizer.json").exists():
-        try:
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise
-        except Exception as error:  # the library raises no narrower one
-            raise InputError(f"{path} is not a tokenizer: {error}") from None
-        for token in SPECIAL_TOKENS.values():
-            _check_special(token, tokenizer.token_to_id(token), path)
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-    if not (path := folder / "vocab.txt").exists():
-        raise InputError(f"{folder} has neither tokenizer.json nor vocab.txt")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
+        return []
     try:
-        # Only "\n" ends a line: a vocabulary may hold the other characters that str.splitlines() splits at.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: {error}") from None
-    vocab = {token: index for index, token in enumerate(lines)}
-    for token in SPECIAL_TOKENS.values():
-        _check_special(token, vocab.get(token), path)
-    return bert_tokenizer(vocab, **_options(folder / "tokenizer_config.json"))
+        return _load(folder)[1]
+    except InputError as error:
+        return [str(error)]
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """The highest id + 1, which is how many rows the word embeddings need; there may be fewer tokens."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def bert_tokenizer(
@@ -110,15 +127,252 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, max_length: int | N
     """
     state = json.loads(tokenizer.to_str()) | {"truncation": None, "padding": None}
     config: dict[str, Any] = SPECIAL_TOKENS | _class_and_options(state)
+    if not all(_is_plain(token) for token in state["added_tokens"]):
+        config["added_tokens_decoder"] = {
+            str(token["id"]): {key: value for key, value in token.items() if key != "id"}
+            for token in state["added_tokens"]
+        }
     if max_length is not None:
         config["model_max_length"] = max_length
     with replacing(folder) as new:
         _write_json(new / "tokenizer.json", state)
         _write_json(new / "tokenizer_config.json", config)
         if state["model"]["type"] == "WordPiece":
-            vocab = sorted(state["model"]["vocab"].items(), key=lambda item: item[1])
-            text = "".join(f"{token}\n" for token, _ in vocab)
+            text = "".join(f"{token}\n" for token in _lines(state["model"]["vocab"]))
             (new / "vocab.txt").write_text(text, encoding="utf-8", newline="\n")
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def _load(folder: Path) -> tuple[Tokenizer, list[str]]:
+    """-> the tokenizer, and where the files disagree, in one line each."""
+    from tokenizers import Tokenizer  # here, because it takes as long to import as NumPy
+
+    config_path = folder / "tokenizer_config.json"
+    config = _read_json(config_path)
+    notes: list[str] = []
+    if (path := folder / "tokenizer.json").exists():
+        try:
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
+        except OSError:
+            raise
+        except Exception as error:  # the library raises no narrower one
+            raise InputError(f"{path} is not a tokenizer: {error}") from None
+        for token in SPECIAL_TOKENS.values():
+            _check_special(token, tokenizer.token_to_id(token), path)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        notes += _disagreements(tokenizer, folder, config)
+    elif (path := folder / "vocab.txt").exists():
+        _check_class(folder, config)
+        vocab = _read_vocab(path)
+        for token in SPECIAL_TOKENS.values():
+            _check_special(token, vocab.get(token), path)
+        tokenizer = bert_tokenizer(vocab, **_options(config, config_path))
+    else:
+        raise InputError(f"{folder} has neither tokenizer.json nor vocab.txt")
+    return _with_added_tokens(tokenizer, path, config, notes), notes
+
+
+def _read_vocab(path: Path) -> dict[str, int]:
+    """Each token and its line, counted from 0; the last one, where it has several."""
+    try:
+        # Only "\n" ends a line (and "\r\n"): a vocabulary may hold the other characters that str.splitlines()
+        # splits at. A byte order mark, which some editors put before the first line, is no part of it.
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: {error}") from None
+    return {token: index for index, token in enumerate(lines)}
+
+
+def _check_class(folder: Path, config: dict[str, Any]) -> None:
+    """Raises InputError where vocab.txt is for other rules than BERT's, which would make nonsense of text."""
+    name, named = "tokenizer_config.json", config.get("tokenizer_class")
+    if named is None:  # some models name it here, the Japanese ones among them
+        name, named = "config.json", _read_json(folder / "config.json").get("tokenizer_class")
+    if named is not None and str(named).removesuffix("Fast") not in BERT_CLASSES:
+        raise InputError(
+            f"{folder / name} names {named}; numbert reads vocab.txt by the rules of BertTokenizer, which are "
+            "others, and there is no tokenizer.json, which would hold these"
+        )
+
+
+def _disagreements(tokenizer: Tokenizer, folder: Path, config: dict[str, Any]) -> list[str]:
+    """What tokenizer_config.json says otherwise than the tokenizer does, in one line each."""
+
+    def normalized(text: str) -> str:
+        return tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+
+    does = {
+        "do_lower_case": normalized("A") == "a",
+        "strip_accents": normalized("é") in ("e", "E"),
+        "tokenize_chinese_chars": len(normalized("中中").split()) == 2,
+    }
+    return [
+        f"{folder}: {key} is {json.dumps(done)} by tokenizer.json, which is followed, and "
+        f"{json.dumps(not done)} by tokenizer_config.json"
+        for key, done in does.items()
+        if config.get(key) is (not done)
+    ]
+
+
+def _options(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The arguments of `bert_tokenizer` that a tokenizer_config.json gives."""
+    options = {}
+    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
+        value = values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
+        if value is not None:
+            options[key] = value
+    return options
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not readable as JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds a {type(values).__name__}; it must be a JSON object")
+    return values
+
+
+def _check_special(token: str, index: int | None, path: Path) -> None:
+    if index is None:
+        raise InputError(f"{path} has no {token}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
+
+
+def _say_once(line: str) -> None:
+    """To the user: on stderr, unless the program has set up logging in another way."""
+    if line not in _SAID:
+        _SAID.add(line)
+        logging.getLogger("numbert").warning(line)
+
+
+_SAID: set[str] = set()
+
+
+# --- added tokens ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _AddedToken:
+    """A token, its id if a file gives one, and how it is matched: the keywords of the library's AddedToken."""
+
+    content: str
+    index: int | None
+    matched: dict[str, bool]
+
+
+def _with_added_tokens(tokenizer: Tokenizer, path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
+    """The tokenizer with what the files beside it add.
+
+    Args:
+        path: the file that it is from. What tokenizer.json says of a token goes before what is said beside it.
+        notes: takes a line for each token that is left out, as tokenizer.json says otherwise.
+    """
+    from tokenizers import AddedToken, Tokenizer
+
+    ids, size = tokenizer.get_vocab(), vocabulary_size(tokenizer)
+    tokens = {index: token for token, index in ids.items()}
+    json_first = path.name == "tokenizer.json"
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()} if json_first else set()
+    added: dict[int, AddedToken] = {}
+    for token in _read_added_tokens(path.parent, config):
+        index = ids.get(token.content) if token.index is None else token.index
+        if index is None:
+            continue  # named, but no file gives it an id: no model has learned it
+        other = added[index].content if index in added else tokens.get(index, token.content)
+        if other != token.content or ids.get(token.content, index) != index:
+            note = f"{path.parent}: the added token {token.content!r} has the id {index}, but {path.name} has "
+            note += f"{other!r} there" if other != token.content else f"it as {ids[token.content]}"
+            if not json_first:
+                raise InputError(note)
+            notes.append(f"{note}, which is followed")
+        elif token.content not in known:
+            added[index] = AddedToken(token.content, **token.matched)
+    new = {token.content: index for index, token in added.items() if token.content not in ids}
+    # The library numbers a token that it does not know by itself, from the number of tokens on. Where that would
+    # be another id, the token has to be in the vocabulary that words are cut by.
+    if new and (len(ids) < size or sorted(new.values()) != list(range(size, size + len(new)))):
+        state = json.loads(tokenizer.to_str())
+        if not isinstance(state["model"]["vocab"], dict):
+            raise InputError(f"{path}: its vocabulary has no place for the ids of {', '.join(new)}")
+        state["model"]["vocab"] = ids | new
+        tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.add_tokens([added[index] for index in sorted(added)])
+    return tokenizer
+
+
+def _read_added_tokens(folder: Path, config: dict[str, Any]) -> list[_AddedToken]:
+    """Those with an id, in tokenizer_config.json or else in added_tokens.json; then those named as special."""
+    special = _named_as_special(_read_json(folder / "special_tokens_map.json")) | _named_as_special(config)
+    path, added = folder / "tokenizer_config.json", []
+    if (decoder := config.get("added_tokens_decoder")) is not None:
+        if not isinstance(decoder, dict):
+            raise InputError(f"{path}: added_tokens_decoder is {decoder!r}; it must be a JSON object")
+        for key, value in decoder.items():
+            if not isinstance(value, dict) or not key.isdecimal():
+                raise InputError(f"{path}: added_tokens_decoder has {key!r}: {value!r}; it maps ids to objects")
+            added.append(_AddedToken(value.get("content", ""), int(key), _matched(value, special=False)))
+    else:
+        path = folder / "added_tokens.json"
+        for content, index in _read_json(path).items():
+            added.append(_AddedToken(content, index, special.get(content) or _matched({}, special=False)))
+    for token in added:
+        if not isinstance(token.content, str) or not token.content:
+            raise InputError(f"{path}: the added token with the id {token.index} is {token.content!r}")
+        if type(token.index) is not int or not 0 <= token.index <= LARGEST_ID:
+            raise InputError(
+                f"{path}: the added token {token.content!r} has the id {token.index!r}; "
+                f"it can be 0 to {LARGEST_ID:,}"
+            )
+    given = {token.content for token in added}
+    return added + [_AddedToken(token, None, how) for token, how in special.items() if token not in given]
+
+
+def _named_as_special(values: dict[str, Any]) -> dict[str, dict[str, bool]]:
+    """The special tokens that tokenizer_config.json or special_tokens_map.json names, and how each is matched."""
+    named: list[Any] = [value for key, value in values.items() if key.endswith("_token")]
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        more = values.get(key)
+        named += list(more.values()) if isinstance(more, dict) else more if isinstance(more, list) else []
+    found = {}
+    for token in named:
+        about = token if isinstance(token, dict) else {"content": token}
+        if isinstance(content := about.get("content"), str) and content:
+            found[content] = _matched(about, special=True)
+    return found
+
+
+def _matched(values: dict[str, Any], special: bool) -> dict[str, bool]:
+    """As the file says; else within words as well, and a special one in the text before it is lower-cased."""
+    special = values.get("special", special) is True
+    how = {key: values.get(key) is True for key in ("single_word", "lstrip", "rstrip")}
+    return how | {"normalized": values.get("normalized", not special) is True, "special": special}
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def _lines(vocab: dict[str, int]) -> Iterator[str]:
+    """Each token in the line of its id; where an id has none, the next one, of which the last line counts."""
+    line = 0
+    for token, index in sorted(vocab.items(), key=lambda item: item[1]):
+        while line <= index:
+            yield token
+            line += 1
+
+
+def _is_plain(token: dict[str, Any]) -> bool:
+    """Whether an added token is one that `bert_tokenizer` adds, and as it does."""
+    matched = {key: value for key, value in token.items() if key not in ("id", "content")}
+    return token["content"] in SPECIAL_TOKENS.values() and matched == _matched({}, special=True)
 
 
 def _class_and_options(state: dict[str, Any]) -> dict[str, Any]:
@@ -135,31 +389,6 @@ def _class_and_options(state: dict[str, Any]) -> dict[str, Any]:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }
-
-
-def _options(path: Path) -> dict[str, Any]:
-    """The arguments of `bert_tokenizer` that a tokenizer_config.json gives; none where there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not readable as JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds a {type(values).__name__}; it must be a JSON object")
-    options = {}
-    for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
-        value = values.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise InputError(f"{path}: {key} is {value!r}; it must be true or false")
-        if value is not None:
-            options[key] = value
-    return options
-
-
-def _check_special(token: str, index: int | None, path: Path) -> None:
-    if index is None:
-        raise InputError(f"{path} has no {token}; BERT needs {', '.join(SPECIAL_TOKENS.values())}")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

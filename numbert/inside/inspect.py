@@ -10,6 +10,7 @@ from typing import Any
 from numbert.bert.tasks import registry
 from numbert.config import BertConfig
 from numbert.files.names import Row, advice, match_names
+from numbert.files.tokenizer import tokenizer_notes
 from numbert.files.weights import Checkpoint
 from numbert.nn.switches import uninitialized
 
@@ -30,6 +31,7 @@ class Inspection:
         counts: how many rows have each status.
         advice: what to try where parameters are missing, or "".
         rows: one for each name, as `match_names` gives them.
+        tokenizer: where the tokenizer's files disagree, or why they cannot be read, in one line each.
     """
 
     folder: str
@@ -40,13 +42,14 @@ class Inspection:
     counts: dict[str, int]
     advice: str
     rows: list[Row]
+    tokenizer: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """A row for each name, a line of sums, and what to try."""
+        """A row for each name, a line of sums, what to try, and what is odd about the tokenizer."""
         cells = [("in the file", f"in {self.model}", "shape", "")]
         cells += [(row.name or "-", row.parameter or "-", _shape(row), row.status) for row in self.rows]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
@@ -56,7 +59,7 @@ class Inspection:
         # Nothing is said of a mismatch where there is none.
         counts = [f"{n} {status}" for status, n in self.counts.items() if n or status != "mismatched"]
         lines.append(f"{', '.join(counts)}; {self.parameters:,} parameters; {self.dtype}")
-        return "\n".join([*lines, self.advice] if self.advice else lines)
+        return "\n".join([*lines, *([self.advice] if self.advice else []), *self.tokenizer])
 
 
 def inspect(folder: str | Path) -> Inspection:
@@ -83,6 +86,7 @@ def inspect(folder: str | Path) -> Inspection:
         counts={status: counts[status] for status in ("used", "tied", "ignored", "missing", "mismatched")},
         advice=advice(model, rows),
         rows=rows,
+        tokenizer=tokenizer_notes(folder),
     )
 
 

@@ -30,7 +30,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BertForPreTraining
 
 from numbert.files.atomic import to_disk
-from numbert.files.tokenizer import load_tokenizer
+from numbert.files.tokenizer import load_tokenizer, vocabulary_size
 from numbert.pretrain.batches import Batch, make_batch
 from numbert.pretrain.pairs import PairStream, Position
 from numbert.randomness import Purpose, generator
@@ -108,7 +108,7 @@ def batches(plan: dict[str, Any], vocab_size: int) -> Iterator[Batch]:
     data, schedule = plan["data"], plan["schedule"]
     tokenizer = load_tokenizer(HERE)
     goes_on = pieces_that_go_on(tokenizer) if data["whole_words"] else None
-    documents = Documents.open(HERE, "train", tokenizer.get_vocab_size())
+    documents = Documents.open(HERE, "train", vocabulary_size(tokenizer))
     pairs = PairStream(documents, data["length"], (data["seed"], Purpose.PAIRS), Position(**data["position"]))
     while True:
         some = pairs.take(data["batch_size"])

@@ -12,6 +12,7 @@ from typing import Any
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError, as_bool, as_integer, at_least
+from numbert.files.tokenizer import vocabulary_size
 from numbert.nn.switches import uninitialized
 from numbert.pretrain.beginning import Beginning
 from numbert.pretrain.evaluation import fill_masks
@@ -187,7 +188,7 @@ def _model(run: PretrainRun, data: Data, checkpoint: Path | None) -> BertForPreT
         with uninitialized():
             return BertForPreTraining(BertConfig.from_file(checkpoint / "config.json"), seed=settings.seed)
     if run.init is None:
-        return BertForPreTraining(settings.config(data.tokenizer.get_vocab_size()), seed=settings.seed)
+        return BertForPreTraining(settings.config(vocabulary_size(data.tokenizer)), seed=settings.seed)
     if Beginning.of(run.init.folder).sha256 != run.init.sha256:
         raise InputError(f"the model in {run.init.path} has changed since the run of {run.folder} began from it")
     return run.init.model(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.errors import InputError
+from numbert.files.tokenizer import vocabulary_size
 from numbert.nn.array import Array
 from numbert.pretrain.baselines import WordCounts
 from numbert.pretrain.batches import Batch, make_batch
@@ -24,7 +25,7 @@ class BatchMaker:
 
     def __init__(self, data: Data, settings: Settings) -> None:
         self.settings = settings
-        self.vocab_size = data.tokenizer.get_vocab_size()
+        self.vocab_size = vocabulary_size(data.tokenizer)
         self.goes_on = pieces_that_go_on(data.tokenizer) if settings.whole_words else None
 
     def make(self, documents: Documents, pairs: Array, purpose: Purpose, number: int) -> Batch:

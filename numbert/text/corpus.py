@@ -7,13 +7,14 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
-from numbert.errors import InputError
+from numbert.errors import InputError, abridged
 from numbert.text.documentation import documentation
-from numbert.text.sentences import split_sentences
+from numbert.text.sentences import CLOSING, END_MARKS, split_sentences
 
 # Running prose is cut into documents of this many sentences, or fewer where that makes too few documents.
 SENTENCES, FEWEST_SENTENCES, DOCUMENTS_WANTED = 50, 5, 20
@@ -22,7 +23,7 @@ SENTENCES, FEWEST_SENTENCES, DOCUMENTS_WANTED = 50, 5, 20
 SAMPLE = 1 << 20
 _CHUNK = 1 << 24  # bytes
 
-_END_OF_SENTENCE = re.compile(r"""[.!?…:;]['"”’»)\]*_]*$""")
+_END_OF_SENTENCE = re.compile(rf"[{END_MARKS}:;：；؛](?:{CLOSING}|[*_])*$")
 
 # A stream of sentences is an iterator of strings: a sentence each, and "" after the last one of a document. That
 # is Google's format line by line, so that such a stream can be written to a file and read back as it is.
@@ -42,6 +43,53 @@ class TextFile:
     path: str
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """How files are read, as `Corpus.sentences` says; printed, it is a sentence for the user.
+
+    Attributes:
+        by_line: the files with one sentence in a line.
+        prose: the files of running prose.
+        given: how many documents the files themselves part, counted up to 20: a file of running prose is one.
+        paragraphs: how many there are in running prose, as far as the text was read for `sentences`.
+        sentences: how many make a document, at least, where text is cut.
+    """
+
+    by_line: tuple[str, ...]
+    prose: tuple[str, ...]
+    given: int
+    paragraphs: int
+    sentences: int
+
+    @property
+    def few(self) -> bool:
+        """Whether the documents that are given are too few, so that those of both forms are cut."""
+        return self.given < DOCUMENTS_WANTED
+
+    def __str__(self) -> str:
+        small = self.sentences < SENTENCES
+        rule = f" (a twentieth of this small text, but no fewer than {FEWEST_SENTENCES})" if small else ""
+        parts = []
+        if self.by_line:
+            cut = f", and so do {self.sentences} sentences{rule}, as only {self.given} are given"
+            parts.append(
+                f"one sentence in a line{self._names(self.by_line)}: a blank line ends a document"
+                f"{cut if self.few else ''}"
+            )
+        if self.prose:
+            what = f"{self.paragraphs} paragraphs" if small else "paragraphs"
+            parts.append(
+                f"running prose{self._names(self.prose)}: a blank line ends a paragraph, and the {what} are put "
+                f"together to documents of at least {self.sentences} sentences"
+                f"{'' if self.by_line and self.few else rule}"
+            )
+        return "; ".join(parts)
+
+    def _names(self, paths: Sequence[str]) -> str:
+        """Which files, where there are both forms."""
+        return f" ({abridged([Path(path).name for path in paths])})" if self.by_line and self.prose else ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +114,36 @@ class Corpus:
         """Of the files, in bytes."""
         return sum(file.size for file in self.files) if self.files else None
 
+    @cached_property
+    def form(self) -> Form:
+        """How the files are read, told from their beginnings; a small text is read whole for it.
+
+        Raises:
+            InputError: all text is one document.
+        """
+        if len(self.files) == 1 and not _has_a_blank_line(self.files[0].path):
+            raise InputError(
+                f"{self.source} is one document, as none of its lines is blank; next-sentence prediction takes "
+                "half of its second segments from another document: part documents by blank lines, or give more "
+                "files"
+            )
+        forms = [(file.path, _has_a_sentence_in_each_line(file.path)) for file in self.files]
+        given = (last for path, by_line in forms for last in _given_ends(path, by_line))
+        lengths = ((len(p), by_line) for path, by_line in forms for p, _ in _paragraphs(path, by_line))
+        paragraphs = sentences = 0
+        for length, of_a_line in lengths:
+            paragraphs += length > 0 and not of_a_line
+            sentences += length
+            if sentences >= SENTENCES * DOCUMENTS_WANTED:
+                break
+        return Form(
+            by_line=tuple(path for path, by_line in forms if by_line),
+            prose=tuple(path for path, by_line in forms if not by_line),
+            given=sum(islice(given, DOCUMENTS_WANTED)),
+            paragraphs=paragraphs,
+            sentences=min(SENTENCES, max(FEWEST_SENTENCES, sentences // DOCUMENTS_WANTED)),
+        )
+
     def sentences(self) -> Iterator[str]:
         """The stream of sentences. Files are read as they are needed, line by line, never whole.
 
@@ -88,24 +166,14 @@ class Corpus:
                 yield from document
                 yield END_OF_DOCUMENT
             return
-        if len(self.files) == 1 and not _has_a_blank_line(self.files[0].path):
-            raise InputError(
-                f"{self.source} is one document, as none of its lines is blank; next-sentence prediction takes "
-                "half of its second segments from another document: part documents by blank lines, or give more "
-                "files"
-            )
-        forms = [(file.path, _has_a_sentence_in_each_line(file.path)) for file in self.files]
-        given = (last for path, by_line in forms for last in _given_ends(path, by_line))
-        few = sum(islice(given, DOCUMENTS_WANTED)) < DOCUMENTS_WANTED
-        every = (1 for path, by_line in forms for paragraph, _ in _paragraphs(path, by_line) for _ in paragraph)
-        counted = sum(islice(every, SENTENCES * DOCUMENTS_WANTED))
-        enough = max(FEWEST_SENTENCES, counted // DOCUMENTS_WANTED)
-        for path, by_line in forms:
+        form = self.form
+        for path in (file.path for file in self.files):
+            by_line = path in form.by_line
             gathered = 0
             for paragraph, last in _paragraphs(path, by_line):
                 yield from paragraph
                 gathered += len(paragraph)
-                if gathered and (last or (gathered >= enough and (few or not by_line))):
+                if gathered and (last or (gathered >= form.sentences and (form.few or not by_line))):
                     yield END_OF_DOCUMENT
                     gathered = 0
 

@@ -26,12 +26,12 @@ from tokenizers import Tokenizer
 
 from numbert.errors import InputError
 from numbert.files.atomic import to_disk
-from numbert.files.tokenizer import load_tokenizer, save_tokenizer
+from numbert.files.tokenizer import load_tokenizer, save_tokenizer, vocabulary_size
 from numbert.progress import Progress
 from numbert.randomness import Purpose, generator
 from numbert.text.corpus import END_OF_DOCUMENT, Corpus
 from numbert.text.documents import Documents, DocumentsWriter
-from numbert.text.vocabulary import train_tokenizer
+from numbert.text.vocabulary import CHINESE, train_tokenizer
 
 HELD_OUT = 0.05  # of the documents
 # The least there must be: a random next sentence is from another document, so two to learn from and two held out.
@@ -46,7 +46,8 @@ class TextCounts:
     """What a text holds.
 
     Attributes:
-        documents, sentences, words: their numbers; documents of one sentence are left out and not counted.
+        documents, sentences, words: their numbers; documents of one sentence are left out and not counted. A
+            Chinese character is a word.
         megabytes: of UTF-8, one sentence in a line.
         repeated_sentences: how many are the same as one before.
         repeated_documents: likewise.
@@ -83,7 +84,7 @@ class Data:
     def open(cls, folder: Path) -> Self:
         """Raises InputError where a file is missing or broken."""
         tokenizer = load_tokenizer(folder)
-        size = tokenizer.get_vocab_size()
+        size = vocabulary_size(tokenizer)
         try:
             data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
             return cls(
@@ -136,12 +137,15 @@ def prepare(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        counts = _write_sentences(corpus, unfinished / "sentences.txt", show)
+        counts, too_short = _write_sentences(corpus, unfinished / "sentences.txt", show)
         show.say(
             f"Text: {counts.megabytes:.2f} MB from {corpus.source}: {counts.documents:,} documents, "
             f"{counts.sentences:,} sentences ({counts.repeated_sentences:,} of them, and "
             f"{counts.repeated_documents:,} documents, the same as one before)"
+            + (f"; {too_short:,} documents of one sentence are left out" if too_short else "")
         )
+        if corpus.files:
+            show.say(f"Form: {corpus.form}")
         held_out = _held_out(counts.documents, generator(seed, Purpose.DOCUMENTS))
         if tokenizer is None:
             tokenizer = train_tokenizer(
@@ -149,10 +153,10 @@ def prepare(
             )
         save_tokenizer(tokenizer, unfinished)
         _tokenize(tokenizer, unfinished, held_out, counts, show)
-        data = Documents.open(unfinished, "train", tokenizer.get_vocab_size())
-        rest = Documents.open(unfinished, "held-out", tokenizer.get_vocab_size())
+        size = vocabulary_size(tokenizer)
+        data, rest = (Documents.open(unfinished, name, size) for name in ("train", "held-out"))
         show.say(
-            f"Vocabulary: {tokenizer.get_vocab_size():,} pieces; {len(data.ids):,} tokens to learn from, "
+            f"Vocabulary: {size:,} pieces; {len(data.ids):,} tokens to learn from, "
             f"{len(rest.ids):,} held out, in {len(rest):,} whole documents"
         )
         summary = {"text": dataclasses.asdict(counts), "held_out_documents": sorted(held_out)}
@@ -178,13 +182,13 @@ def tokenize(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
 # --- the steps ---------------------------------------------------------------------------------------------------
 
 
-def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> TextCounts:
-    """The stream of sentences as a file, without documents of one sentence.
+def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> tuple[TextCounts, int]:
+    """The stream of sentences as a file, without documents of one sentence, and how many these are.
 
     Raises:
         InputError: there is too little.
     """
-    sentences = words = size = 0
+    sentences = words = size = too_short = 0
     sentence_digests, document_digests = array("Q"), array("Q")  # 8 bytes each: ten million take 80 MB
     first, digest, in_document = "", hashlib.blake2b(digest_size=8), 0
     with path.open("w", encoding="utf-8", newline="\n") as file, show.bar("Reading", corpus.size, "B") as advance:
@@ -194,7 +198,7 @@ def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> TextCounts:
             line = sentence.encode() + b"\n"
             file.write(sentence + "\n")
             sentences += 1
-            words += sentence.count(" ") + 1
+            words += _words(sentence)
             size += len(line)
             sentence_digests.frombytes(hashlib.blake2b(line, digest_size=8).digest())
             digest.update(line)
@@ -213,13 +217,15 @@ def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> TextCounts:
             if in_document >= 2:
                 file.write("\n")
                 document_digests.frombytes(digest.digest())
+            too_short += in_document == 1
             digest, in_document = hashlib.blake2b(digest_size=8), 0
     if len(document_digests) < MIN_DOCUMENTS or words < MIN_WORDS:
         raise InputError(
             f"{corpus.source}: {len(document_digests)} documents of two or more sentences, {words} words; "
             f"pretraining needs at least {MIN_DOCUMENTS} documents and {MIN_WORDS} words"
+            + (f"; it was read as {corpus.form}" if corpus.files else "")
         )
-    return TextCounts(
+    counts = TextCounts(
         documents=len(document_digests),
         sentences=sentences,
         words=words,
@@ -227,6 +233,12 @@ def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> TextCounts:
         repeated_sentences=sentences - len(np.unique(np.frombuffer(sentence_digests, np.uint64))),
         repeated_documents=len(document_digests) - len(np.unique(np.frombuffer(document_digests, np.uint64))),
     )
+    return counts, too_short
+
+
+def _words(sentence: str) -> int:
+    """As white space parts them; each Chinese character is one, as it is for BERT."""
+    return sentence.count(" ") + 1 if sentence.isascii() else len(CHINESE.sub(r" \g<0> ", sentence).split())
 
 
 def _held_out(documents: int, rng: np.random.Generator) -> frozenset[int]:
@@ -257,7 +269,7 @@ def _tokenize(
     tokenizer: Tokenizer, folder: Path, held_out: frozenset[int], counts: TextCounts, show: Progress
 ) -> None:
     """Each document goes to train.* or to held-out.*."""
-    size = tokenizer.get_vocab_size()
+    size = vocabulary_size(tokenizer)
     document = 0
     with (
         DocumentsWriter(folder, "train", size) as train,

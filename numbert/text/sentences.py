@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import re
 
+# These end sentences, and stand in abbreviations, numbers and names as well: what follows decides.
+_SHARED_MARKS = ".!?…"
+# The full stops of scripts without capitals, which do nothing else (Unicode's Sentence_Terminal; Tibetan's shad by
+# its use): Arabic, Devanagari and its sisters, Chinese and Japanese, Ethiopic, Burmese, Tibetan, Mongolian, N'Ko,
+# Canadian syllabics, Ol Chiki, Meetei, Javanese. No white space need follow.
+_OWN_MARKS = "؟۔।॥。｡．！？።፧፨။།༎᠃᠉߹᙮᱾᱿꯫꧉"
+# Armenian's and Khmer's, which also stand within 10։30 and ។ល។ (etc.): white space must follow.
+_OWN_MARKS_BEFORE_SPACE = "։។៕"
+
+END_MARKS = _SHARED_MARKS + _OWN_MARKS + _OWN_MARKS_BEFORE_SPACE
+_OWN, _OWN_WITHOUT_SPACE = frozenset(_OWN_MARKS + _OWN_MARKS_BEFORE_SPACE), frozenset(_OWN_MARKS)
+_OPENING = r"""['"“‘«„‚»(\[¿¡「『（【《〈〔]"""
+# Some languages close with what others open with, „German“ and »German«: before white space these close.
+CLOSING = r"""(?:['"”’»)\]」』）】》〉〕]|[“‘«](?=\s|$))"""
+
 # A run of end marks, any closing quotes or brackets, white space, any opening ones: what may part two sentences.
-_BOUNDARY = re.compile(r"""(?<![.!?…])(?P<marks>[.!?…]+)['"”’»)\]]*(?P<gap>\s+)(?=['"“‘«(\[]*(?P<next>[^\W_]))""")
+# (A run begins where no mark stands before the first: two characters are looked at, as a pattern that begins with
+# a character is searched for twice as fast. Verses are numbered ॥ १ ॥, which is one mark.)
+_MARK = f"[{END_MARKS}]"
+_BOUNDARY = re.compile(
+    rf"(?P<marks>{_MARK}(?<!{_MARK}{_MARK}){_MARK}*(?:(?<=॥)\s?\d+\s?॥)?+)(?P<closed>{CLOSING}*)(?P<gap>\s*)"
+    rf"(?={_OPENING}*(?P<next>[^\W_]))"
+)
 
 # A full stop after one of these ends no sentence, whatever follows. (One that comes before a number, such as p. 5
 # or Fig. 2, needs no mention.)
 _ABBREVIATION = re.compile(
     r"mr|mrs|ms|messrs|mme|mlle|dr|prof|rev|hon|st|gen|col|capt|lt|sgt"
-    r"|e\.?g|i\.?e|cf|vs|viz|approx|resp|incl",
+    r"|e\.?g|i\.?e|cf|vs|viz|approx|resp|incl|डॉ|प्रो",
     re.IGNORECASE,
 )
-_INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]|[A-HJ-Z]")  # "It was I." does end a sentence
+# "It was I." does end a sentence. A single letter of Hebrew or Arabic is an initial or a title.
+_INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]|[A-HJ-Z]|[א-תء-ي]")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cuts running text into sentences, each on one line with single spaces.
+    """Cuts running text into sentences, each on one line with single spaces, in time proportional to its length.
 
     A sentence ends at `.`, `!`, `?` or `…`, and the quotes and brackets that close after it, where white space
     and a capital letter (or an opening quote or bracket and a capital) follow. A full stop does not end one
@@ -29,23 +51,54 @@ def split_sentences(text: str) -> list[str]:
 
     Decimals (3.14), versions (1.2.3), names (numpy.linalg), Fig. 2 and `...` before a small letter need no rule:
     no white space and capital follow. A blank line is white space like any other.
+
+    A letter of a script without capitals (Arabic, Hindi, Korean) counts as one; but `…` and `...` before it end no
+    sentence, as they may stand within one, nor does a number's full stop before Korean: 2024. 5. 3. is a date.
+
+    The full stops of such scripts (`।`, `؟`, `。` and others, listed above) end a sentence before any letter or
+    digit, and without white space too. Those within a number do not, nor does one in a Japanese quotation that the
+    sentence around it goes on from with と or って.
     """
     sentences = []
     start = 0
     for match in _BOUNDARY.finditer(text):
-        if not match["next"].isupper():
-            continue
-        if match["marks"] == "." and _goes_on(text[start : match.start()]):
-            continue
-        sentences.append(text[start : match.start("gap")])
-        start = match.end("gap")
+        if _ends_sentence(text, start, match):
+            sentences.append(text[start : match.start("gap")])
+            start = match.end("gap")
     sentences.append(text[start:])
     return [" ".join(sentence.split()) for sentence in sentences if sentence.strip()]
 
 
-def _goes_on(before: str) -> bool:
-    """Whether the full stop after `before`, the sentence so far, belongs to its last word."""
-    before = before.strip()
-    last = before.rsplit(maxsplit=1)[-1].lstrip("'\"“‘«([") if before else ""
-    number_of_a_list = last == before and last.isdigit()
-    return number_of_a_list or any(pattern.fullmatch(last) for pattern in (_INITIALS, _ABBREVIATION))
+def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether the sentence that begins at `start` ends at the match of `_BOUNDARY`."""
+    marks, gap, following = match["marks"], match["gap"], match["next"]
+    if gap and not _OWN.isdisjoint(marks):
+        return True
+    if not gap:
+        if _OWN_WITHOUT_SPACE.isdisjoint(marks):
+            return False
+        in_a_number = following.isdigit() and text[max(0, match.start() - 1) : match.start()].isdigit()
+        return not in_a_number and not (match["closed"] and following in "とっ")
+    if not following.isupper() and (not _has_no_case(following) or "…" in marks or ".." in marks):
+        return False
+    return marks != "." or not _goes_on(text, start, match.start(), following)
+
+
+def _has_no_case(letter: str) -> bool:
+    """Georgian has capitals in Unicode, but no sentence begins with one."""
+    return letter.isalpha() and not letter.isupper() and (not letter.islower() or "ა" <= letter <= "ჿ")
+
+
+def _goes_on(text: str, start: int, stop: int, following: str) -> bool:
+    """Whether the full stop at `stop` belongs to the last word of the sentence that begins at `start`."""
+    # The word is looked for backwards, as a sentence of abbreviations may be long.
+    while stop > start and text[stop - 1].isspace():
+        stop -= 1
+    begin = stop
+    while begin > start and not text[begin - 1].isspace():
+        begin -= 1
+    last = text[begin:stop].lstrip("'\"“‘«([")
+    if last.isdigit():
+        alone = len(last) == stop - begin and not text[start:begin].strip()
+        return alone or "가" <= following <= "힣"
+    return any(pattern.fullmatch(last) for pattern in (_INITIALS, _ABBREVIATION))

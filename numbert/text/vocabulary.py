@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from numbert.errors import InputError
-from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer
+from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, vocabulary_size
 from numbert.nn.array import Array
 
 # Their ids, 0 to 4; [PAD] is 0 as in every published BERT.
@@ -20,6 +21,10 @@ PAD, UNK, CLS, SEP, MASK = range(5)
 FIRST_WORD = 5
 # A character rarer than one in this many is left to [UNK]: it would cost one or two pieces of the vocabulary.
 RARE = 1_000_000
+# The characters that BERT takes for a word each: Chinese ones, also in Japanese and Korean.
+CHINESE = re.compile(
+    "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f]"
+)
 
 
 def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -37,8 +42,8 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
     counts = Counter(chain.from_iterable(sentences))
     rare = counts.total() / RARE
     characters = sorted(c for c, count in counts.items() if count > rare and not c.isspace())
-    # A punctuation mark is a word of its own and never goes on another.
-    continuations = [f"##{c}" for c in characters if c not in string.punctuation]
+    # A punctuation mark or a Chinese character is a word of its own and never goes on another.
+    continuations = [f"##{c}" for c in characters if c not in string.punctuation and not CHINESE.match(c)]
     first = [*SPECIAL_TOKENS.values(), *continuations]
     if vocab_size < len(first) + len(characters):
         raise InputError(
@@ -61,7 +66,7 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
 
 def pieces_that_go_on(tokenizer: Tokenizer) -> Array:
     """bool [v]: which pieces go on a word (##ing), rather than begin one."""
-    return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(tokenizer.get_vocab_size())])
+    return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(vocabulary_size(tokenizer))])
 
 
 def _cased(vocab: dict[str, int]) -> Tokenizer:

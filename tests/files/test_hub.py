@@ -102,6 +102,14 @@ class TestADownload:
         assert {path.name for path in folder.iterdir()} == set(published) - set(OTHER_FORMATS)
         assert not [path for _, path, _ in hub.requests if path.endswith(OTHER_FORMATS)]
 
+    def test_the_tokens_added_to_vocab_txt_come_with_it(self, hub, folder, published):
+        files = {name: content for name, content in published.items() if name != "tokenizer.json"}
+        added = {"added_tokens.json": b'{"covid": 8}', "special_tokens_map.json": b'{"sep_token": "[SEP]"}'}
+        hub.models["someone/added"] = files | added
+        download("someone/added", folder)
+        assert load_tokenizer(folder).encode("the covid").ids == [2, 5, 8, 3]
+        assert set(added) <= {path.name for path in folder.iterdir()}
+
     def test_every_file_is_of_one_commit(self, hub, folder):
         download(NAME, folder)
         first, *rest = [path for _, path, _ in hub.requests if NAME in path and "/cdn/" not in path]

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 import numbert
 from numbert import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertModel, InputError
 from numbert.files.atomic import replacing
+from numbert.files.tokenizer import bert_tokenizer
 from numbert.files.weights import Checkpoint, load_into
 from numbert.inside.inspect import inspect
 
@@ -387,6 +388,17 @@ class TestNames:
 class TestInspect:
     def rows(self, folder, status):
         return [(row.name, row.parameter, row.shape) for row in inspect(folder).rows if row.status == status]
+
+    def test_what_is_odd_about_the_tokenizer_is_in_the_table_and_in_json(self, tmp_path):
+        write_folder(tmp_path, random_model(BertForPreTraining).state_dict())
+        assert inspect(tmp_path).to_dict()["tokenizer"] == []
+        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        bert_tokenizer({token: i for i, token in enumerate(tokens)}).save(str(tmp_path / "tokenizer.json"))
+        (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+        line = f"{tmp_path}: do_lower_case is true by tokenizer.json, which is followed, and false by "
+        line += "tokenizer_config.json"
+        assert inspect(tmp_path).to_dict()["tokenizer"] == [line]
+        assert str(inspect(tmp_path)).splitlines()[-1] == line
 
     def test_every_name_has_a_row_that_says_what_becomes_of_it(self, tmp_path):
         arrays = random_model(BertForPreTraining).state_dict()

@@ -2,13 +2,23 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from places import SHARED
 from tokenizers import Tokenizer, models, normalizers
 
 from numbert import InputError, load_tokenizer
-from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, save_tokenizer
+from numbert.files.tokenizer import (
+    SPECIAL_TOKENS,
+    bert_tokenizer,
+    save_tokenizer,
+    tokenizer_notes,
+    vocabulary_size,
+)
 
 # An id is a token's place in this list.
 TOKENS = [
@@ -111,6 +121,255 @@ class TestVocabTxt:
         vocab = load_tokenizer(tmp_path).get_vocab()
         assert vocab == {token: index for index, token in enumerate(tokens)}
 
+    def test_a_byte_order_mark_is_no_part_of_the_first_token(self, tmp_path):
+        (tmp_path / "vocab.txt").write_text("".join(f"{t}\n" for t in TOKENS), encoding="utf-8-sig")
+        (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}', encoding="utf-8-sig")
+        tokenizer = load_tokenizer(tmp_path)
+        assert tokenizer.token_to_id("[PAD]") == 0
+        assert tokenizer.encode("The").tokens[1] == "The"
+
+    def test_of_a_token_that_stands_twice_the_last_line_counts(self, tmp_path):
+        tokens = [*TOKENS[:6], "cat", "dog", "cat", "the", "dog", "cat", "end"]
+        tokenizer = load_tokenizer(write_vocab(tmp_path, tokens))
+        assert tokenizer.encode("the cat dog end").ids[1:-1] == [9, 11, 10, 12]
+        assert tokenizer.get_vocab_size() == 10
+        assert vocabulary_size(tokenizer) == 13
+
+    @pytest.mark.parametrize(
+        "tokens",
+        [
+            [*TOKENS, "cat", "cat"],
+            ["[PAD]", *TOKENS, "on", "zebra"],
+            ["the", "the", "the", *TOKENS, ""],
+            [*TOKENS, "", "", "last"],
+        ],
+    )
+    def test_what_is_saved_has_the_same_ids_in_each_of_its_files(self, tokens, tmp_path):
+        tokenizer = load_tokenizer(write_vocab(tmp_path, tokens))
+        save_tokenizer(tokenizer, tmp_path / "new")
+        lines = (tmp_path / "new" / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        assert len(lines) == len(tokens) == vocabulary_size(tokenizer)
+        for _ in range(2):  # from tokenizer.json, then from vocab.txt
+            read = load_tokenizer(tmp_path / "new")
+            assert read.get_vocab() == tokenizer.get_vocab() == {token: i for i, token in enumerate(tokens)}
+            (tmp_path / "new" / "tokenizer.json").unlink(missing_ok=True)
+
+    @pytest.mark.parametrize("name", ["BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", None])
+    @pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+    def test_other_names_for_berts_rules_are_known(self, name, file, tmp_path):
+        (write_vocab(tmp_path) / file).write_text(json.dumps({"tokenizer_class": name}))
+        assert load_tokenizer(tmp_path).encode("the cats").tokens[1:-1] == ["the", "cat", "##s"]
+
+    @pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *(
+                "BertJapaneseTokenizer",
+                "RobertaTokenizer",
+                "GPT2TokenizerFast",
+                "MPNetTokenizer",
+                "FunnelTokenizer",
+            ),
+            *(
+                "RoFormerTokenizer",
+                "HerbertTokenizer",
+                "BertweetTokenizer",
+                "BertGenerationTokenizer",
+                "CanineTokenizer",
+            ),
+            *("PreTrainedTokenizerFast", "MyTokenizer", 3),
+        ],
+    )
+    def test_the_vocabulary_of_another_algorithm_is_refused_by_its_name(self, name, file, tmp_path):
+        (write_vocab(tmp_path) / file).write_text(json.dumps({"tokenizer_class": name}))
+        with pytest.raises(
+            InputError, match=rf"{file} names {name}; numbert reads vocab.txt by the rules"
+        ) as caught:
+            load_tokenizer(tmp_path)
+        assert "\n" not in str(caught.value)
+
+    def test_tokenizer_config_goes_before_config_in_naming_the_class(self, tmp_path):
+        write_vocab(tmp_path, tokenizer_class="BertTokenizer")
+        (tmp_path / "config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
+        assert load_tokenizer(tmp_path).encode("the").tokens[1] == "the"
+
+
+def added(content, **options):
+    return {
+        "content": content,
+        "lstrip": False,
+        "normalized": True,
+        "rstrip": False,
+        "single_word": False,
+    } | options
+
+
+def write_added(folder, tokens, form):
+    """Writes {token: id} as added tokens in one of the two ways."""
+    if form == "added_tokens.json":
+        (folder / form).write_text(json.dumps(tokens))
+        return folder
+    decoder = {str(index): added(token, special=False) for token, index in tokens.items()}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder}))
+    return folder
+
+
+FORMS = ["added_tokens.json", "added_tokens_decoder"]
+SIZE = len(TOKENS)
+
+
+class TestAddedTokens:
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("ids", [(SIZE, SIZE + 1), (SIZE + 1, SIZE), (SIZE + 5, SIZE + 40), (1, SIZE + 3)])
+    def test_each_is_one_id(self, form, ids, tmp_path):
+        tokens = [*TOKENS]
+        tokens[1] = "covid" if ids[0] == 1 else "[unused0]"
+        write_added(write_vocab(tmp_path, tokens), {"covid": ids[0], "long covid": ids[1]}, form)
+        tokenizer = load_tokenizer(tmp_path)
+        assert tokenizer.encode("The COVID cat, long Covid.").ids == [
+            *(TOKENS.index("[CLS]"), TOKENS.index("the"), ids[0], TOKENS.index("cat"), TOKENS.index(",")),
+            *(ids[1], TOKENS.index("."), TOKENS.index("[SEP]")),
+        ]
+        assert tokenizer.id_to_token(ids[1]) == "long covid"
+        assert vocabulary_size(tokenizer) == max(SIZE, *(i + 1 for i in ids))
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("first", [SIZE, SIZE + 7])
+    @pytest.mark.parametrize("repeated", [[], ["cat", "dog"]])
+    def test_what_is_saved_reads_back_the_same(self, form, first, repeated, tmp_path):
+        tokens = [*repeated, *TOKENS]
+        write_added(write_vocab(tmp_path, tokens), {"covid": first + 2, "<e>": first + 3}, form)
+        tokenizer = load_tokenizer(tmp_path)
+        save_tokenizer(tokenizer, tmp_path / "new")
+        for _ in range(2):  # from tokenizer.json, then from vocab.txt
+            read = load_tokenizer(tmp_path / "new")
+            assert read.get_vocab() == tokenizer.get_vocab()
+            assert read.get_added_tokens_decoder() == tokenizer.get_added_tokens_decoder()
+            assert_same_ids(read, tokenizer)
+            assert read.encode("the COVIDs <e>").ids == tokenizer.encode("the COVIDs <e>").ids
+            (tmp_path / "new" / "tokenizer.json").unlink(missing_ok=True)
+
+    def test_they_are_matched_as_the_file_says(self, tmp_path):
+        flags = {
+            "whole": {"single_word": True},
+            "<l>": {"lstrip": True},
+            "<r>": {"rstrip": True},
+            "Raw": {"normalized": False},
+        }
+        decoder = {str(SIZE + i): added(token, **how) for i, (token, how) in enumerate(flags.items())}
+        decoder["5"] = added("[MASK]", lstrip=True, special=True, normalized=False)
+        tokenizer = load_tokenizer(write_vocab(tmp_path, added_tokens_decoder=decoder))
+        assert tokenizer.encode("wholes whole").tokens[1:-1] == ["[UNK]", "whole"]
+        found = tokenizer.encode("the <l> the <r> the [MASK]")
+        assert found.offsets[1:-1] == [(0, 3), (3, 7), (8, 11), (12, 16), (16, 19), (19, 26)]
+        assert tokenizer.encode("Raw raw").tokens[1:-1] == ["Raw", "[UNK]"]
+
+    @pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+    @pytest.mark.parametrize("named", ["[unused0]", added("[unused0]", normalized=False)])
+    def test_one_of_the_vocabulary_that_is_named_as_special_is_one_piece(self, file, named, tmp_path):
+        assert load_tokenizer(write_vocab(tmp_path)).encode("the [unused0]").tokens[2] == "[UNK]"
+        names = {"additional_special_tokens": [named, "<nowhere>"], "mask_token": "[MASK]", "add_bos_token": True}
+        (tmp_path / file).write_text(json.dumps(names))
+        tokenizer = load_tokenizer(tmp_path)
+        assert tokenizer.encode("the[unused0]").tokens[1:-1] == ["the", "[unused0]"]
+        assert tokenizer.encode("[Unused0]").tokens[1:-1] != ["[unused0]"]
+        assert tokenizer.token_to_id("<nowhere>") is None
+        assert vocabulary_size(tokenizer) == SIZE
+
+    def test_of_added_tokens_json_those_named_as_special_are(self, tmp_path):
+        write_added(write_vocab(tmp_path), {"<e>": SIZE, "word": SIZE + 1}, "added_tokens.json")
+        (tmp_path / "special_tokens_map.json").write_text('{"additional_special_tokens": ["<e>"]}')
+        decoder = load_tokenizer(tmp_path).get_added_tokens_decoder()
+        assert (decoder[SIZE].special, decoder[SIZE].normalized) == (True, False)
+        assert (decoder[SIZE + 1].special, decoder[SIZE + 1].normalized) == (False, True)
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_tokenizer_json_gets_those_that_it_does_not_have(self, form, tmp_path):
+        bert_tokenizer({token: i for i, token in enumerate(TOKENS)}).save(str(tmp_path / "tokenizer.json"))
+        write_added(tmp_path, {"covid": SIZE + 2, "[MASK]": TOKENS.index("[MASK]")}, form)
+        tokenizer = load_tokenizer(tmp_path)
+        assert tokenizer.encode("The Covid").ids[2] == SIZE + 2
+        assert tokenizer.get_added_tokens_decoder()[TOKENS.index("[MASK]")].special
+
+    def test_ids_that_tokenizer_json_has_otherwise_are_left_out_and_told(self, tmp_path, caplog):
+        bert_tokenizer({token: i for i, token in enumerate(TOKENS)}).save(str(tmp_path / "tokenizer.json"))
+        write_added(tmp_path, {"cat": SIZE, "covid": 8}, "added_tokens.json")
+        assert load_tokenizer(tmp_path).get_vocab() == {token: i for i, token in enumerate(TOKENS)}
+        assert caplog.messages == [
+            f"{tmp_path}: the added token {said}, which is followed"
+            for said in (
+                f"'cat' has the id {SIZE}, but tokenizer.json has it as 8",
+                "'covid' has the id 8, but tokenizer.json has 'cat' there",
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("tokens", "message"),
+        [
+            ({"cat": SIZE}, f"the added token 'cat' has the id {SIZE}, but vocab.txt has it as 8"),
+            ({"covid": 8}, "the added token 'covid' has the id 8, but vocab.txt has 'cat' there"),
+            ({"one": SIZE, "two": SIZE}, f"'two' has the id {SIZE}, but vocab.txt has 'one' there"),
+            ({"covid": -1}, "the added token 'covid' has the id -1; it can be 0 to 16,777,215"),
+            ({"covid": 1 << 24}, "the added token 'covid' has the id 16777216; it can be 0 to"),
+            ({"covid": "7"}, "the added token 'covid' has the id '7'; it can be"),
+            ({"covid": True}, "the added token 'covid' has the id True; it can be"),
+            ({"": SIZE}, f"the added token with the id {SIZE} is ''"),
+            ([3], "added_tokens.json holds a list; it must be a JSON object"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_in_one_line(self, tokens, message, tmp_path):
+        (write_vocab(tmp_path) / "added_tokens.json").write_text(json.dumps(tokens))
+        with pytest.raises(InputError) as caught:
+            load_tokenizer(tmp_path)
+        assert message in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "decoder", [[], "x", {"x": added("y")}, {"30": "y"}, {"30": {}}, {"30": {"content": 3}}]
+    )
+    def test_a_broken_decoder_is_refused(self, decoder, tmp_path):
+        write_vocab(tmp_path, added_tokens_decoder=decoder)
+        with pytest.raises(InputError, match=r"tokenizer_config.json: (added_tokens_decoder|the added token)"):
+            load_tokenizer(tmp_path)
+
+
+any_json = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.text(max_size=3), st.just("cat")),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=8,
+)
+decoders = st.dictionaries(
+    st.one_of(st.integers(0, 40).map(str), st.text(max_size=2)),
+    st.one_of(any_json, st.fixed_dictionaries({"content": st.text(max_size=3)}, optional={"special": any_json})),
+    max_size=3,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["added_tokens_decoder", "additional_special_tokens", "mask_token", "tokenizer_class"]),
+        any_json | decoders,
+    ),
+    any_json | st.dictionaries(st.text(max_size=3), st.integers(-1, 40)),
+)
+def test_whatever_the_files_beside_vocab_txt_hold_it_is_read_or_refused_in_one_line(tmp_path, config, tokens):
+    write_vocab(tmp_path, **config)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "added_tokens.json").write_text(json.dumps(tokens))
+    refusal, tokenizer = "", None
+    try:
+        tokenizer = load_tokenizer(tmp_path)
+    except InputError as error:
+        refusal = str(error)
+    if tokenizer is None:
+        assert len(refusal.splitlines()) == 1
+        return
+    vocab = tokenizer.get_vocab()
+    assert {token: vocab[token] for token in TOKENS} == {token: i for i, token in enumerate(TOKENS)}
+    assert len(set(vocab.values())) == len(vocab)
+
 
 class TestTokenizerJson:
     def test_it_goes_before_vocab_txt_and_is_taken_as_it_is(self, tmp_path):
@@ -132,10 +391,70 @@ class TestTokenizerJson:
         assert len(read.encode("")) == 2
 
 
+class TestDisagreements:
+    @pytest.mark.parametrize(
+        ("built", "config", "key", "done"),
+        [
+            ({"do_lower_case": True}, {"do_lower_case": False}, "do_lower_case", "true"),
+            ({"do_lower_case": False}, {"do_lower_case": True}, "do_lower_case", "false"),
+            ({"strip_accents": False}, {"strip_accents": True}, "strip_accents", "false"),
+            (
+                {"tokenize_chinese_chars": False},
+                {"tokenize_chinese_chars": True},
+                "tokenize_chinese_chars",
+                "false",
+            ),
+        ],
+    )
+    def test_one_line_is_on_stderr_and_tokenizer_json_is_followed(self, built, config, key, done, tmp_path):
+        said = {"true": "false", "false": "true"}[done]
+        vocab = {token: i for i, token in enumerate(TOKENS)}
+        bert_tokenizer(vocab, **built).save(str(tmp_path / "tokenizer.json"))
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        code = "import sys, numbert; [numbert.load_tokenizer(sys.argv[1]) for _ in range(2)]"
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=True, text=True
+        )
+        line = f"{tmp_path}: {key} is {done} by tokenizer.json, which is followed, and {said} by "
+        line += "tokenizer_config.json"
+        assert (ran.stdout, ran.stderr) == ("", f"{line}\n")
+        assert tokenizer_notes(tmp_path) == [line]
+        assert_same_ids(load_tokenizer(tmp_path), bert_tokenizer(vocab, **built))
+
+    @pytest.mark.parametrize(
+        "config", [{}, {"do_lower_case": None, "strip_accents": None}, {"do_lower_case": True}]
+    )
+    def test_nothing_is_said_where_nothing_disagrees(self, config, tmp_path, caplog):
+        bert_tokenizer({token: i for i, token in enumerate(TOKENS)}).save(str(tmp_path / "tokenizer.json"))
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        load_tokenizer(tmp_path)
+        assert caplog.messages == tokenizer_notes(tmp_path) == []
+
+    def test_a_normalizer_of_another_kind_is_tried_out(self, tmp_path):
+        tokenizer = bert_tokenizer({token: i for i, token in enumerate(TOKENS)})
+        write_vocab(tmp_path, do_lower_case=True, strip_accents=True)
+        for normalizer, keys in (
+            (None, ["do_lower_case", "strip_accents"]),
+            (normalizers.Lowercase(), ["strip_accents"]),
+            (normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]), []),
+        ):
+            tokenizer.normalizer = normalizer
+            tokenizer.save(str(tmp_path / "tokenizer.json"))
+            assert [note.split()[1] for note in tokenizer_notes(tmp_path)] == keys
+
+    def test_notes_say_why_a_tokenizer_cannot_be_read_and_nothing_where_there_is_none(self, tmp_path):
+        assert tokenizer_notes(tmp_path) == []
+        (tmp_path / "vocab.txt").write_text("the\n")
+        (note,) = tokenizer_notes(tmp_path)
+        assert "vocab.txt has no [PAD]" in note
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("files", "message"),
         [
+            ({"vocab.txt": "\n".join(TOKENS), "config.json": "{"}, "config.json is not readable as JSON"),
+            ({"vocab.txt": "\n".join(TOKENS).encode("utf-16")}, "vocab.txt is not UTF-8: "),
             ({}, "has neither tokenizer.json nor vocab.txt"),
             ({"tokenizer.json": "{"}, "tokenizer.json is not a tokenizer: "),
             ({"tokenizer.json": "[3]"}, "tokenizer.json is not a tokenizer: "),

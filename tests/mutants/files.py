@@ -3,6 +3,7 @@
 from mutants.machinery import Mutant
 
 CHECKPOINT = "files/test_model_folders.py"
+TOKENIZER = "files/test_tokenizer.py"
 
 MUTANTS = [
     Mutant(
@@ -68,5 +69,45 @@ MUTANTS = [
         "model.all_named_parameters()",
         "the decoder beside the word embeddings, which readers report as unexpected",
         tests=(f"{CHECKPOINT}::TestSaving",),
+    ),
+    Mutant(
+        "ids-shifted-by-a-token-that-stands-twice",
+        "files/tokenizer.py",
+        "while line <= index:",
+        "if True:",
+        "a vocab.txt of the different tokens, one line each: every id after a gap is another token's",
+        tests=(f"{TOKENIZER}::TestVocabTxt",),
+    ),
+    Mutant(
+        "vocabulary-sized-by-the-number-of-tokens",
+        "files/tokenizer.py",
+        "return max(tokenizer.get_vocab().values(), default=-1) + 1",
+        "return tokenizer.get_vocab_size()",
+        "the highest ids have no row among the word embeddings",
+        tests=(f"{TOKENIZER}::TestVocabTxt", f"{TOKENIZER}::TestAddedTokens"),
+    ),
+    Mutant(
+        "added-tokens-numbered-by-the-library",
+        "files/tokenizer.py",
+        'state["model"]["vocab"] = ids | new',
+        'state["model"]["vocab"] = ids',
+        "an added token gets the next free number, or another token's, and not the id that it was learned with",
+        tests=(f"{TOKENIZER}::TestAddedTokens",),
+    ),
+    Mutant(
+        "tokenizer-class-of-config-json-not-looked-at",
+        "files/tokenizer.py",
+        "if named is None:",
+        "if False:",
+        "the vocabulary of a Japanese BERT, whose class only its config.json names, read by BERT's rules",
+        tests=(f"{TOKENIZER}::TestVocabTxt",),
+    ),
+    Mutant(
+        "disagreement-taken-for-agreement",
+        "files/tokenizer.py",
+        "if config.get(key) is (not done)",
+        "if config.get(key) is done",
+        "a line for every folder whose files agree, and none for one whose do not",
+        tests=(f"{TOKENIZER}::TestDisagreements",),
     ),
 ]

@@ -78,28 +78,37 @@ def test_the_rule_holds_for_every_layer(name, mode):
     layer.forget()
 
 
-def test_a_layer_that_passes_its_argument_through_does_no_harm_to_the_caller():
-    """A student's layer may break the rule; those around it still write into nothing that is the caller's."""
+class Identity(Module):
+    """A student's layer that breaks the rule: what it returns is its own argument."""
 
-    class Identity(Module):
-        def forward(self, x, *_):
-            self.remember()
-            return x
+    def forward(self, x):
+        self.remember()
+        return x
 
-        def backward(self, d_output):
-            self.recall()
-            return d_output
+    def backward(self, d_output):
+        self.recall()
+        return d_output
 
-    layer = numbert.BertLayer(
-        numbert.BertConfig(hidden_size=12, num_attention_heads=3, intermediate_size=20), dtype=np.float64
-    )
-    layer.output.LayerNorm, layer.attention.output.LayerNorm = Identity(), Identity()
+
+@pytest.mark.parametrize("layer_class", [numbert.BertLayer, numbert.BertAttention])
+def test_around_a_layer_that_breaks_the_rule_nothing_of_the_callers_is_written(layer_class):
+    layer = layer_class(_config(), dtype=np.float64).eval()
+    for module in layer.modules():
+        if hasattr(module, "LayerNorm"):
+            module.LayerNorm = Identity()
     rng = np.random.default_rng(0)
-    hidden_states, d_output = rng.standard_normal((2, 4, 12)), rng.standard_normal((2, 4, 12))
+    hidden_states, d_output = rng.standard_normal((2, 4, 8)), rng.standard_normal((2, 4, 8))
     before = d_output.copy()
-    layer.eval()(hidden_states)
+    layer(hidden_states)
     layer.backward(d_output)
     np.testing.assert_array_equal(d_output, before)
+
+
+def test_an_encoder_without_layers_returns_a_copy():
+    encoder = numbert.BertEncoder(_config(num_hidden_layers=0), dtype=np.float64)
+    d_output = np.ones((2, 4, 8))
+    encoder(np.ones((2, 4, 8)))
+    assert not np.shares_memory(encoder.backward(d_output), d_output)
 
 
 class TestAddGrad:
@@ -171,7 +180,6 @@ def test_dropout_that_drops_nothing_returns_its_input_forward_and_a_copy_backwar
     assert np.array_equal(d_x, d_output)
 
 
-def _config():
-    return numbert.BertConfig(
-        vocab_size=11, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12
-    )
+def _config(**changes):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+    return numbert.BertConfig(vocab_size=11, **(sizes | changes))

@@ -13,13 +13,13 @@ from measure_preparation import measure, write_text
 from runs import digests
 
 from numbert import InputError
-from numbert.files.tokenizer import SPECIAL_TOKENS
+from numbert.files.tokenizer import SPECIAL_TOKENS, load_tokenizer
 from numbert.progress import Progress
 from numbert.text import prepare as module
 from numbert.text.corpus import find_corpus
 from numbert.text.documents import Documents, DocumentsWriter
 from numbert.text.prepare import MIN_WORDS, Data, prepare, tokenize
-from numbert.text.vocabulary import CLS, MASK, PAD, SEP, UNK, train_tokenizer
+from numbert.text.vocabulary import CLS, MASK, PAD, SEP, UNK, pieces_that_go_on, train_tokenizer
 
 # --- vocabulary --------------------------------------------------------------------------------------------------
 
@@ -201,6 +201,26 @@ def test_a_given_vocabulary_is_kept(novel, tmp_path):
     assert found.get_vocab() == tokenizer.get_vocab()
 
 
+def test_a_given_vocabulary_may_have_ids_without_a_token_and_added_tokens(novel, tmp_path):
+    learned = train_tokenizer([*SENTENCES, "bcdefghijk BCDEFGHIJK"], 130)
+    lines = [token for token, _ in sorted(learned.get_vocab().items(), key=lambda item: item[1])]
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "vocab.txt").write_text("\n".join([*lines, lines[-1], "##abc", lines[-1]]))
+    (given / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    word = sentences(100_000)[0].split()[1]
+    (given / "added_tokens.json").write_text(json.dumps({word: 70_000}))
+    tokenizer = load_tokenizer(given)
+    prepare(find_corpus([novel]), tmp_path / "data", 999, 0, Progress(shown=False), tokenizer)
+    data = Data.open(tmp_path / "data")
+    assert data.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert data.train.ids.dtype == np.int32  # for the highest id, not for the number of tokens
+    assert (np.concatenate([data.train.ids, data.held_out.ids]) == 70_000).sum() == novel.read_text().count(word)
+    goes_on = pieces_that_go_on(data.tokenizer)
+    assert len(goes_on) == 70_001
+    assert goes_on[len(lines) + 1]
+
+
 def test_the_text_is_counted_with_what_comes_again(tmp_path):
     every = sentences(480)
     documents = [[f"Grün ist {i}.", every[2 * i], every[2 * i + 1]] for i in range(24)]
@@ -220,6 +240,33 @@ def test_the_text_is_counted_with_what_comes_again(tmp_path):
     assert counts.repeated_sentences == len(kept) - len(set(kept)) == 3 + 3 + 2
     assert counts.repeated_documents == 2
     assert json.loads((data.folder / "data.json").read_text())["text"] == vars(counts)
+
+
+def test_what_was_read_and_what_is_left_out_is_said_on_stderr(tmp_path, capsys):
+    every = sentences(1_000)
+    path = tmp_path / "text.txt"
+    path.write_text(in_lines([*[every[4 * i : 4 * i + 4] for i in range(22)], *[[one] for one in every[90:100]]]))
+    prepare(find_corpus([path]), tmp_path / "data", 150, 0, Progress(shown=True))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[:2] == [
+        f"Text: 0.01 MB from {path}: 22 documents, 88 sentences (0 of them, and 0 documents, the same as one "
+        "before); 10 documents of one sentence are left out",
+        "Form: one sentence in a line: a blank line ends a document",
+    ]
+
+
+def test_chinese_is_counted_by_its_characters_and_each_is_one_piece_of_the_vocabulary(tmp_path):
+    sentence = "我们在{0}里读书。"  # 9 characters, 7 of them no punctuation
+    own = [chr(ord("一") + 7 * i) for i in range(60)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join("".join(sentence.format(c) for c in own[i : i + 3]) for i in range(0, 60, 3)))
+    data = prepare_in(tmp_path / "data", path, vocab_size=90)
+    assert data.counts.documents == 10
+    assert data.counts.sentences == 60
+    assert data.counts.words == 60 * 8  # the full stop stands by the last one
+    assert data.tokenizer.encode("我们读书。").tokens == ["[CLS]", "我", "们", "读", "书", "。", "[SEP]"]
+    assert data.tokenizer.token_to_id("##我") is None
 
 
 @pytest.mark.parametrize("seed", range(3))

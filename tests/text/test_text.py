@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 
 import pytest
@@ -15,7 +16,7 @@ from numbert import InputError
 from numbert.text import corpus
 from numbert.text.corpus import find_corpus
 from numbert.text.documentation import default_roots, documentation, prose
-from numbert.text.sentences import split_sentences
+from numbert.text.sentences import END_MARKS, split_sentences
 
 # --- sentences ---------------------------------------------------------------------------------------------------
 
@@ -37,6 +38,87 @@ from numbert.text.sentences import split_sentences
 def test_sentences_end_where_a_reader_ends_them(sentences):
     assert split_sentences(" ".join(sentences)) == sentences
     assert split_sentences("  " + "\n\n".join(sentences) + "\n") == sentences
+
+
+OTHER_LANGUAGES = {
+    "Hindi": ["राम घर गया।", "क्या सीता भी आएगी?", "हाँ, डॉ. शर्मा उसे लाएँगे।", "आम का दाम 3.5 रुपये है।", "5 लोग आए।"],
+    "Hindi verse": ["जय हनुमान ज्ञान गुन सागर।", "जय कपीस तिहुँ लोक उजागर॥ १ ॥", "राम दूत अतुलित बल धामा॥"],
+    "Marathi": ["मी शाळेत गेलो.", "तू कुठे आहेस?", "आज पाऊस पडतो आहे."],
+    "Bengali": ["আমি বাড়ি যাই।", "তুমি কোথায় যাও?", "সে বই পড়ে।"],
+    "Tamil": ["நான் பள்ளிக்குச் சென்றேன்.", "நீ எங்கே போகிறாய்?", "மழை பெய்கிறது."],
+    "Arabic": ["ذهب الولد إلى المدرسة.", "هل أنت بخير؟", "نعم!", "قال د. أحمد إن السعر 3.14 دينار.", "ثم عاد."],
+    "Urdu": ["یہ ایک کتاب ہے۔", "کیا وہ سکول گیا؟", "قیمت 3۔5 روپے ہے۔"],
+    "Hebrew": ["הילד הלך לבית הספר.", "מה שלומך?", "א. ב. יהושע כתב ספר.", "תודה!"],
+    "Korean": [
+        "나는 학교에 갔다.",
+        "너는 어디 가니?",
+        "J. K. 롤링은 2024. 5. 3. 서울에서… 말했다.",
+        '"가자!"라고 그가 말했다.',
+        "값은 3.5원이다.",
+    ],
+    "Amharic": ["እኔ ወደ ቤት ሄድኩ።", "ማን ነው፧", "እሷ ናት።"],
+    "Armenian": ["Ես գնացի տուն։", "Ժամը 10։30 էր։", "Նա եկավ։"],
+    "Georgian": ["ის სახლში წავიდა.", "რატომ?", "მე დავრჩი."],
+    "Khmer": ["ខ្ញុំទៅផ្សារ។", "គាត់ទិញផ្លែឈើ។ល។", "យើងញ៉ាំបាយ។"],
+    "Burmese": ["ကျွန်တော် ကျောင်းသွားတယ်။", "သူ အိမ်မှာ ရှိတယ်။"],
+    "Tibetan": ["ང་སློབ་གྲྭར་འགྲོ།", "ཁྱེད་ག་པར་འགྲོ།"],
+    "German": ["Nein.", "„Doch!“", "Er ging.", "»Gut.«", "Sie blieb."],
+    "Spanish": ["Se fue.", "¿Por qué?", "¡No lo sé!"],
+}
+WITHOUT_SPACES = {
+    "Chinese": [
+        "我昨天去了北京。",
+        "天气很好！",
+        "你去过吗？",
+        "“没有。”",
+        "他说要等……再去。",
+        "门票３．５元。",
+        "3天后见。",
+    ],
+    "Japanese": [
+        "昨日は雨でした。",
+        "「本当？」と彼女は聞いた。",
+        "『はい。』",
+        "そうですか！",
+        "2024年の話です。",
+    ],
+}
+ALL_LANGUAGES = OTHER_LANGUAGES | WITHOUT_SPACES
+
+
+@pytest.mark.parametrize("language", ALL_LANGUAGES)
+def test_sentences_end_at_the_full_stops_of_every_script(language):
+    sentences = ALL_LANGUAGES[language]
+    assert split_sentences(" ".join(sentences)) == sentences
+    assert split_sentences("\n".join(sentences)) == sentences
+
+
+@pytest.mark.parametrize("language", [*WITHOUT_SPACES, "Hindi verse", "Burmese", "Amharic"])
+def test_the_full_stops_of_these_scripts_need_no_space_after_them(language):
+    sentences = ALL_LANGUAGES[language]
+    assert split_sentences("".join(sentences)) == sentences
+
+
+def test_a_full_stop_is_judged_by_what_follows_it():
+    assert split_sentences("He paid 3.14 for 中文. See vs. 中文.") == ["He paid 3.14 for 中文.", "See vs. 中文."]
+    assert split_sentences("See numpy. 中文 it is. and so on") == ["See numpy.", "中文 it is. and so on"]
+
+
+@pytest.mark.parametrize(
+    "part", ["e.g. A. ", "Mr. ", "... ", "1. ", "।", "3۔", "!!!!", "。」", '."', "॥ १", ". \n "]
+)
+def test_the_time_for_a_text_is_proportional_to_its_length(part):
+    """Eight times the text takes about eight times as long; it would be 64 if each place looked at all before."""
+    times = []
+    for size in (25_000, 200_000):
+        text = part * (size // len(part))
+        spent = []
+        for _ in range(3):
+            start = time.perf_counter()
+            split_sentences(text)
+            spent.append(time.perf_counter() - start)
+        times.append(min(spent))
+    assert times[1] < 24 * times[0]
 
 
 def test_a_sentence_is_one_line_with_single_spaces():
@@ -222,11 +304,89 @@ def test_the_stream_is_the_same_every_time(file):
     assert list(found.sentences()) == list(found.sentences())
 
 
+@pytest.mark.parametrize("language", ALL_LANGUAGES)
+def test_googles_form_is_seen_in_every_language(file, language):
+    sentences = ALL_LANGUAGES[language]
+    file.write_text("\n\n".join(["\n".join(sentences)] * 24), encoding="utf-8")
+    assert read(file) == [sentences] * 24
+    form = find_corpus([file]).form
+    assert (form.by_line, form.prose, form.given, form.few) == ((str(file),), (), 20, False)
+
+
+@pytest.mark.parametrize("language", ALL_LANGUAGES)
+def test_running_prose_is_cut_into_documents_in_every_language(file, language):
+    sentences = ALL_LANGUAGES[language]
+    paragraph = ("" if language in WITHOUT_SPACES else " ").join(sentences)
+    file.write_text("\n\n".join([paragraph] * 500), encoding="utf-8")
+    documents = read(file)
+    assert [s for document in documents for s in document] == sentences * 500
+    # Of whole paragraphs, as many as make 50 sentences.
+    assert {len(document) for document in documents[:-1]} == {-(-50 // len(sentences)) * len(sentences)}
+    form = find_corpus([file]).form
+    assert (form.by_line, form.prose, form.sentences) == ((), (str(file),), 50)
+
+
+def in_paragraphs(documents):
+    return "\n\n".join(" ".join(document) for document in documents)
+
+
+def in_lines(documents):
+    return "\n\n".join("\n".join(document) for document in documents)
+
+
+def in_documents(number, length):
+    """Sentences in so many documents of so many."""
+    every = sentences(10 * number * length)
+    return [every[i : i + length] for i in range(0, len(every), length)]
+
+
+@pytest.mark.parametrize(
+    ("text", "documents", "said"),
+    [
+        (
+            in_paragraphs(in_documents(300, 10)),
+            60,
+            "running prose: a blank line ends a paragraph, and the paragraphs are put together to documents of at "
+            "least 50 sentences",
+        ),
+        (
+            in_paragraphs(in_documents(40, 5)),
+            20,
+            "running prose: a blank line ends a paragraph, and the 40 paragraphs are put together to documents of "
+            "at least 10 sentences (a twentieth of this small text, but no fewer than 5)",
+        ),
+        (in_lines(in_documents(40, 5)), 40, "one sentence in a line: a blank line ends a document"),
+        (
+            in_lines(in_documents(8, 10)),
+            16,
+            "one sentence in a line: a blank line ends a document, and so do 5 sentences (a twentieth of this "
+            "small text, but no fewer than 5), as only 8 are given",
+        ),
+    ],
+    ids=["a novel", "40 paragraphs", "40 documents", "8 documents"],
+)
+def test_the_form_that_was_seen_is_told_with_the_rule_for_small_texts(file, text, documents, said):
+    file.write_text(text)
+    assert str(find_corpus([file]).form) == said
+    assert len(read(file)) == documents
+
+
+def test_of_two_forms_it_is_told_which_file_has_which(tmp_path):
+    paths = [tmp_path / "lines.txt", tmp_path / "prose.txt"]
+    paths[0].write_text(in_lines(in_documents(30, 5)))
+    paths[1].write_text(in_paragraphs(in_documents(20, 7)))
+    assert str(find_corpus(paths).form) == (
+        "one sentence in a line (lines.txt): a blank line ends a document; running prose (prose.txt): a blank "
+        "line ends a paragraph, and the 20 paragraphs are put together to documents of at least 14 sentences (a "
+        "twentieth of this small text, but no fewer than 5)"
+    )
+
+
 def form_and_boundaries(text):
     """Plainly: has it a sentence in each line, and after how many words may a document end?"""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     full = [line.rstrip() for line in lines if line.strip()]
-    ended = sum(line.rstrip("'\"”’»)]*_").endswith(tuple(".!?…:;")) for line in full)
+    ended = sum(line.rstrip("'\"”’»“‘«)]」』）】》〉〕*_").endswith((*END_MARKS, *":;：；؛")) for line in full)
     blocks = sum(bool(b.strip()) and not a.strip() for a, b in zip(["", *lines], lines, strict=False))
     by_line = ended >= 0.8 * len(full) and len(full) >= 2 * blocks
     allowed, words = set(), 0
