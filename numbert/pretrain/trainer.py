@@ -168,7 +168,7 @@ class Trainer:
         self.model.zero_grad()
         for index in range(self.settings.accumulate):
             part = share.part(index, self.settings.accumulate)
-            loss = float(self.model(**vars(part), return_logits=False).loss)
+            loss = float(self.model(**vars(part), return_logits=False, return_dict=True).loss)
             scores = latest_scores(self.model, loss)
             words, pairs = part.words / max(1, batch.words), part.pairs / batch.pairs
             sums[:2] += words * scores.mlm_loss, pairs * scores.nsp_loss
