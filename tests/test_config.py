@@ -9,6 +9,7 @@ import pytest
 import tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import one_line
 
 import numbert
 from numbert import BertConfig, InputError
@@ -21,13 +22,6 @@ SWITCHES = ("use_cache", "is_decoder", "add_cross_attention", "gradient_checkpoi
 SWITCHES += ("output_attentions", "output_hidden_states", "return_dict")
 NAMES = ("hidden_act", "position_embedding_type", "model_type")
 FIELDS = {f.name for f in dataclasses.fields(BertConfig)}
-
-
-def one_line(error):
-    message = str(error.value)
-    assert len(message.splitlines()) == 1, message
-    assert len(message) < 400
-    return message
 
 
 def test_every_field_is_of_a_kind_that_is_tried_here():
