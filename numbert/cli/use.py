@@ -90,7 +90,9 @@ def _embed(options: argparse.Namespace) -> int:
     def say_how_many(cut: list[int]) -> None:
         say(f"{len(cut)} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
 
-    vectors = embed(model, tokenizer, texts, options.batch_size, _shows_progress(texts), say_how_many)
+    vectors = embed(
+        model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts), on_cut=say_how_many
+    )
     if options.output is not None:
         with new_file(options.output) as file:
             np.save(file, vectors)
