@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from numbert.errors import InputError, NotYetError
+import numpy as np
+
+from numbert.errors import InputError, NotYetError, as_bool, as_integer, as_real, shown
 from numbert.nn.activations import ACT2FN
 
 POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
+
+SWITCHES = (
+    "use_cache",
+    "is_decoder",
+    "add_cross_attention",
+    "gradient_checkpointing",
+    "tie_word_embeddings",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+)
+
+# Each layer is an object of its own: far more than any BERT has, and far fewer than would fill a memory.
+MOST_LAYERS = 10_000
 
 
 @dataclass
 class BertConfig:
     """The sizes of a BERT. Names and defaults are those of a published config.json (bert-base-uncased's shape).
 
+    NumPy's numbers and booleans are taken for Python's, so that a configuration is always what JSON can hold and
+    `from_dict` of its `to_dict` is equal to it. It only describes: whether memory holds a model of these sizes is
+    seen when one is made.
+
+    Attributes:
+        extra: what else a config.json holds (id2label, transformers_version, ...): kept, so that saving loses
+            nothing; in the form that JSON gives it, so with strings as keys and lists for tuples.
+
     Raises:
-        InputError: a value is outside its limits; the message names both.
+        InputError: a value is outside its limits, or JSON cannot hold `extra`; the message names value and limit.
     """
 
     vocab_size: int = 30522
@@ -48,10 +74,13 @@ class BertConfig:
     return_dict: bool = True
     architectures: list[str] | None = None
     model_type: str = "bert"
-    # What else a config.json holds (id2label, transformers_version, ...): kept, so that saving loses nothing.
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model_type, str) or self.model_type != "bert":
+            raise InputError(
+                f"this is the configuration of a {shown(self.model_type)} model; numbert reads 'bert'"
+            )
         for name in (
             "vocab_size",
             "hidden_size",
@@ -60,42 +89,75 @@ class BertConfig:
             "max_position_embeddings",
             "type_vocab_size",
         ):
-            self._check(name, int, lambda value: value >= 1, "an integer of at least 1")
-        for name in ("num_hidden_layers", "chunk_size_feed_forward"):
-            self._check(name, int, lambda value: value >= 0, "an integer of at least 0")
+            self._check(name, as_integer, lambda value: value >= 1, "an integer of at least 1")
+        self._check(
+            "num_hidden_layers",
+            as_integer,
+            lambda value: 0 <= value <= MOST_LAYERS,
+            f"an integer from 0 to {MOST_LAYERS}",
+        )
+        self._check("chunk_size_feed_forward", as_integer, lambda value: value >= 0, "an integer of at least 0")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            self._check(name, (int, float), lambda value: 0 <= value <= 1, "between 0 and 1")
+            self._check(name, as_real, lambda value: 0 <= value <= 1, "between 0 and 1")
         for name in ("initializer_range", "layer_norm_eps"):
-            self._check(name, (int, float), lambda value: value >= 0, "a number of at least 0")
+            self._check(name, as_real, lambda value: 0 <= value < math.inf, "a number of at least 0")
+        if self.classifier_dropout is not None:
+            self._check("classifier_dropout", as_real, lambda value: 0 <= value <= 1, "null or between 0 and 1")
         if self.pad_token_id is not None:
             self._check(
                 "pad_token_id",
-                int,
+                as_integer,
                 lambda value: 0 <= value < self.vocab_size,
-                f"null or an id from 0 to {self.vocab_size - 1}",
+                f"null or an id from 0 to {shown(self.vocab_size - 1)}",
             )
+        for name in SWITCHES:
+            self._check(name, as_bool, lambda value: True, "true or false")
         self._check(
             "hidden_act",
-            str,
+            _as_string,
             lambda value: value in ACT2FN,
             f"one of {', '.join(ACT2FN)}, of the names known",
         )
         self._check(
             "position_embedding_type",
-            str,
+            _as_string,
             lambda value: value in POSITION_EMBEDDING_TYPES,
             f"one of {', '.join(POSITION_EMBEDDING_TYPES)}",
         )
+        if self.architectures is not None:
+            self._check("architectures", _as_strings, lambda value: True, "null or a list of names of classes")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"hidden_size is {self.hidden_size}, which num_attention_heads, {self.num_attention_heads}, "
-                "does not divide"
+                f"hidden_size is {shown(self.hidden_size)}, which num_attention_heads, "
+                f"{shown(self.num_attention_heads)}, does not divide"
             )
+        self._check_extra()
 
-    def _check(self, name: str, types: Any, valid: Any, wanted: str) -> None:
+    def _check(
+        self, name: str, convert: Callable[[str, Any], Any], valid: Callable[[Any], bool], wanted: str
+    ) -> None:
+        """Puts the converted value in the field's place, if it is one and within its limits."""
         value = getattr(self, name)
-        if not isinstance(value, types) or isinstance(value, bool) or not valid(value):
-            raise InputError(f"{name} is {value!r}; it must be {wanted}")
+        try:
+            converted = convert(name, value)
+        except InputError:
+            converted = None
+        if converted is None or not valid(converted):
+            raise InputError(f"{name} is {shown(value)}; it must be {wanted}")
+        setattr(self, name, converted)
+
+    def _check_extra(self) -> None:
+        if not isinstance(self.extra, dict):
+            raise InputError(f"extra is {shown(self.extra)}; it must be a dict")
+        fields = {f.name for f in dataclasses.fields(self)} - {"extra"}
+        for name in self.extra:
+            if name in fields:
+                raise InputError(f"extra has {name!r} in it, which is an argument of its own")
+        try:
+            text = json.dumps(self.extra, sort_keys=True, allow_nan=False, default=_number_or_bool)
+            self.extra = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"extra is {shown(self.extra)}; JSON cannot hold it: {_one_line(error)}") from None
 
     @property
     def attention_head_size(self) -> int:
@@ -124,15 +186,21 @@ class BertConfig:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`. Keys that numbert does not know go into `extra`.
 
+        Of what others write, null and 0 are taken for false, 1 for true, and one name in place of a list of
+        architectures for a list of one.
+
         Raises:
             InputError: the model type is not bert, or a value is outside its limits.
         """
-        model_type = values.get("model_type", "bert")
-        if model_type != "bert":
-            raise InputError(f"this is the configuration of a {model_type!r} model; numbert reads 'bert'")
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         extra = {key: value for key, value in values.items() if key not in known}
-        return cls(**{key: value for key, value in values.items() if key in known}, extra=extra)
+        fields = {key: value for key, value in values.items() if key in known}
+        for name in set(SWITCHES) & set(fields):
+            if fields[name] is None or (isinstance(fields[name], int) and fields[name] in (0, 1)):
+                fields[name] = bool(fields[name])
+        if isinstance(fields.get("architectures"), str):
+            fields["architectures"] = [fields["architectures"]]
+        return cls(**fields, extra=extra)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -143,10 +211,11 @@ class BertConfig:
         """
         path = Path(path)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            # NaN and Infinity are not JSON, though Python writes them: kept by name, so that they can be written.
+            values = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
         except FileNotFoundError:
             raise InputError(f"{path} does not exist") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, too many digits; too deep
             raise InputError(f"{path} is not readable as JSON: {error}") from None
         if not isinstance(values, dict):
             raise InputError(f"{path} holds a {type(values).__name__}; a configuration is a JSON object")
@@ -156,4 +225,34 @@ class BertConfig:
             raise InputError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+        """The text of a config.json.
+
+        Raises:
+            InputError: a field has been set to what its limits, or JSON, do not allow.
+        """
+        checked = dataclasses.replace(self)
+        return json.dumps(checked.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def _as_string(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {shown(value)}; it must be a string")
+    return str(value)
+
+
+def _as_strings(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} is {shown(value)}; it must be a list of strings")
+    return [_as_string(name, one) for one in value]
+
+
+def _number_or_bool(value: Any) -> Any:
+    """For json.dumps: NumPy's numbers and booleans as Python's."""
+    for kind, convert in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
+        if isinstance(value, kind):
+            return convert(value)
+    raise TypeError(f"a {type(value).__name__} is neither a number, a string, a list nor a dict")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -7,9 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbert.errors import InputError, NotYetError
+from numbert.errors import InputError, NotYetError, shown
 from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
+
+
+def as_array(name: str, value: Any) -> Array:
+    """An input of any type as an array; each of a model's inputs comes through here.
+
+    Raises:
+        InputError: it is a list whose rows have different lengths.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{name} is {shown(value)}; it must be an array, or rows of one length") from None
 
 
 def checked_inputs(
@@ -25,14 +37,14 @@ def checked_inputs(
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError("give input_ids or inputs_embeds, and not both")
     if inputs_embeds is not None:
-        embeds = np.asarray(inputs_embeds)
+        embeds = as_array("inputs_embeds", inputs_embeds)
         if embeds.ndim != 3 or embeds.shape[-1] != hidden_size:
             raise InputError(f"inputs_embeds has shape {embeds.shape}; it must be [b,l,{hidden_size}]")
         if embeds.dtype.kind not in ("fc" if dtype.kind == "c" else "f"):
             raise InputError(f"inputs_embeds is {embeds.dtype}, the model is {dtype}")
         _refuse_empty("inputs_embeds", embeds)
         return None, embeds.astype(dtype, copy=False), (embeds.shape[0], embeds.shape[1])
-    ids = np.asarray(input_ids)
+    ids = as_array("input_ids", input_ids)
     if ids.ndim != 2:
         raise InputError(f"input_ids has shape {ids.shape}; it must be [b,l]")
     _refuse_empty("input_ids", ids)
@@ -47,7 +59,7 @@ def checked_ids(name: str, ids: ArrayLike | None, shape: tuple[int, int]) -> Arr
     """
     if ids is None:
         return None
-    array = np.asarray(ids)
+    array = as_array(name, ids)
     if array.shape not in (shape, (1, shape[1])):
         raise InputError(f"{name} has shape {array.shape}; for this batch it must be {shape}")
     return array
@@ -61,7 +73,7 @@ def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], 
     """
     if labels is None:
         return None
-    array = np.asarray(labels)
+    array = as_array(name, labels)
     if array.shape != shape:
         raise InputError(f"{name} has shape {array.shape}; for this batch it must be {shape}")
     if not np.issubdtype(array.dtype, np.integer):
@@ -89,7 +101,7 @@ def extended_attention_mask(
     """
     if attention_mask is None:
         return None
-    mask = np.asarray(attention_mask)
+    mask = as_array("attention_mask", attention_mask)
     b, length = shape
     if mask.shape not in ((b, length), (b, length, length)):
         raise InputError(

@@ -10,10 +10,21 @@ from numpy.typing import DTypeLike
 
 from numbert.bert.encoder import BertEncoder
 from numbert.config import BertConfig
+from numbert.errors import InputError, shown
 from numbert.files.save import save_model
 from numbert.files.weights import Checkpoint, load_into
 from numbert.nn.module import Module, checked_dtype
-from numbert.nn.switches import uninitialized
+from numbert.nn.switches import drawing, uninitialized
+
+# What decides how large a model's arrays are.
+SIZES = (
+    "vocab_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+)
 
 
 class BertPreTrainedModel(Module):
@@ -28,7 +39,8 @@ class BertPreTrainedModel(Module):
         dtype: float32, float64, or complex128 (for complex-step derivatives).
 
     Raises:
-        InputError: the dtype is another, or the configuration asks for what numbert does not have yet.
+        InputError: the dtype is another, no memory holds a model of these sizes, or the configuration asks for
+            what numbert does not have yet.
     """
 
     base_model_prefix = "bert"
@@ -36,8 +48,23 @@ class BertPreTrainedModel(Module):
     def __init__(self, config: BertConfig, seed: int | np.random.Generator, dtype: DTypeLike) -> None:
         checked_dtype(dtype)
         config.refuse_what_is_not_there_yet()
+        self._refuse_what_no_memory_holds(config, np.dtype(dtype))
         self.config = config
         self.rng = np.random.default_rng(seed)
+
+    def _refuse_what_no_memory_holds(self, config: BertConfig, dtype: np.dtype[Any]) -> None:
+        """Raises InputError where there is no memory for the encoder's parameters; some are made before it ends.
+
+        An uninitialized model takes memory only where it is written to, so there its largest array counts alone.
+        """
+        needed = dtype.itemsize * (encoder_parameters(config) if drawing() else largest_parameter(config))
+        if needed < 2**30:  # a GiB, which is there; asking for less would change how malloc serves the model
+            return
+        try:
+            np.empty(needed, np.uint8)  # asked for, and given back at once
+        except (MemoryError, ValueError, OverflowError):
+            sizes = ", ".join(f"{name} {shown(getattr(config, name))}" for name in SIZES)
+            raise InputError(f"there is no memory for a {type(self).__name__} with {sizes} in {dtype}") from None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -94,3 +121,18 @@ class BertPreTrainedModel(Module):
                 cannot be made.
         """
         save_model(self, folder, dtype)
+
+
+def encoder_parameters(config: BertConfig) -> int:
+    """How many numbers BertModel without its pooler learns."""
+    e, f = config.hidden_size, config.intermediate_size
+    tables = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * e
+    attention = 4 * (e * e + e)
+    feed_forward = 2 * e * f + f + e
+    return tables + 2 * e + config.num_hidden_layers * (attention + feed_forward + 4 * e)
+
+
+def largest_parameter(config: BertConfig) -> int:
+    """How many numbers the largest of its arrays has."""
+    e, f = config.hidden_size, config.intermediate_size
+    return e * max(config.vocab_size, config.max_position_embeddings, config.type_vocab_size, e, f)

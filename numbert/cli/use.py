@@ -79,16 +79,20 @@ def _embed(options: argparse.Namespace) -> int:
 
     from numbert.bert.model import BertModel
     from numbert.files.tokenizer import load_tokenizer
-    from numbert.inference import embed, overlong
+    from numbert.inference import embed
 
     folder = _model_folder(options)
     texts = _texts(options)
     if options.output is not None:
         refuse_existing(options.output)
     tokenizer, model = load_tokenizer(folder), BertModel.from_pretrained(folder, add_pooling_layer=False)
-    if cut := len(overlong(model, tokenizer, texts)):
-        say(f"{cut} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
-    vectors = embed(model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts))
+
+    def say_how_many(cut: list[int]) -> None:
+        say(f"{len(cut)} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
+
+    vectors = embed(
+        model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts), on_cut=say_how_many
+    )
     if options.output is not None:
         with new_file(options.output) as file:
             np.save(file, vectors)

@@ -7,44 +7,45 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numbert.errors import InputError
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.errors import InputError, as_integer, shown
 from numbert.nn.array import Array
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Encoding
 
 
-def encoded(tokenizer: Tokenizer, texts: Sequence[str | tuple[str, str]], model: Any) -> list[Encoding]:
-    limit = model.config.max_position_embeddings
-    encodings = tokenizer.encode_batch(list(texts))
-    for text, encoding in zip(texts, encodings, strict=True):
-        if len(encoding.ids) > limit:
-            shown = " / ".join(text) if isinstance(text, tuple) else text
-            raise InputError(
-                f"{shortened(shown)!r} has {len(encoding.ids)} tokens; the model has {limit} positions"
-            )
-    return encodings
+def as_batch_size(value: Any) -> int:
+    """How many texts are computed at a time.
+
+    Raises:
+        InputError: it is no integer, or below 1.
+    """
+    batch_size = as_integer("batch_size", value)
+    if batch_size < 1:
+        raise InputError(f"batch_size is {shown(batch_size)}; it must be at least 1")
+    return batch_size
 
 
 def batches(
-    encodings: Sequence[Encoding], batch_size: int, model: Any, progress: bool
+    encodings: Sequence[Encoding], batch_size: int, model: BertPreTrainedModel, progress: bool
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
     """Texts of similar length together, padded to the longest of them: (their indices, the model's inputs)."""
     from tqdm import tqdm
 
     pad_id = model.config.pad_token_id or 0
-    order = np.argsort([-len(encoding.ids) for encoding in encodings], kind="stable")
+    order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
     with tqdm(total=len(encodings), unit=" texts", disable=not progress, leave=False) as bar:
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            shape = (len(indices), len(encodings[indices[0]].ids))
+            shape = (len(indices), len(encodings[indices[0]]))
             batch = {
                 "input_ids": np.full(shape, pad_id),
                 "attention_mask": np.zeros(shape, dtype=np.int64),
                 "token_type_ids": np.zeros(shape, dtype=np.int64),
             }
             for row, index in enumerate(indices):
-                length = len(encodings[index].ids)
+                length = len(encodings[index])
                 batch["input_ids"][row, :length] = encodings[index].ids
                 batch["attention_mask"][row, :length] = 1
                 batch["token_type_ids"][row, :length] = encodings[index].type_ids
@@ -52,5 +53,8 @@ def batches(
             bar.update(len(indices))
 
 
-def shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
+def refuse_overlong(encoding: Encoding, text: str, model: BertPreTrainedModel) -> None:
+    """Raises InputError where a text has more tokens than the model has positions."""
+    limit = model.config.max_position_embeddings
+    if len(encoding) > limit:
+        raise InputError(f"{shown(text)} has {len(encoding)} tokens; the model has {limit} positions")

@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numbert.bert.model import BertModel
-from numbert.errors import InputError
-from numbert.inference.batches import batches
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.errors import InputError, shown
+from numbert.inference.batches import as_batch_size, batches
+from numbert.inference.models import encoder_of
+from numbert.inference.texts import as_texts, as_tokenizer
 from numbert.nn.array import Array
 from numbert.nn.switches import no_grad
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 
 def embed(
-    model: BertModel,
+    model: BertPreTrainedModel,
     tokenizer: Tokenizer,
-    texts: Sequence[str],
+    texts: str | Iterable[str],
     batch_size: int = 32,
     progress: bool = False,
+    on_cut: Callable[[list[int]], None] | None = None,
 ) -> Array:
     """One vector for each text, the mean of its tokens' last hidden states: [len(texts), e], the model's dtype.
 
     Texts are computed in batches of similar length and come back in their order. Of a text with more tokens
-    than the model has positions, only the beginning counts (`overlong` tells which).
+    than the model has positions, l, only the beginning counts: [CLS], its first l - 2 tokens, [SEP].
+
+    Args:
+        model: a BertModel, or a model with heads, whose encoder is taken.
+        texts: one text, or a list, tuple, array, Series or generator of texts.
+        on_cut: called before anything is computed, and only if texts are cut, with the indices of these.
 
     Raises:
-        InputError: there are no texts, or batch_size is below 1.
+        InputError: there are no texts, one is no text or has no token in it, batch_size is below 1, or model and
+            tokenizer are none.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    encoder = encoder_of(model, "embed(model, tokenizer, texts)")
+    batch_size = as_batch_size(batch_size)
+    texts = as_texts(texts)
     if not texts:
         raise InputError("there is no text to embed")
-    encodings = tokenizer.encode_batch(list(texts))
-    for encoding in encodings:
-        encoding.truncate(model.config.max_position_embeddings)
-    vectors = np.empty((len(texts), model.config.hidden_size), model.dtype)
-    for indices, batch in batches(encodings, batch_size, model, progress):
+    encodings, cut = _encodings_and_cut(encoder, tokenizer, texts)
+    if cut and on_cut is not None:
+        on_cut(cut)
+    vectors = np.empty((len(texts), encoder.config.hidden_size), encoder.dtype)
+    for indices, batch in batches(encodings, batch_size, encoder, progress):
         with no_grad():
-            hidden_states = model(**batch).last_hidden_state  # [b,l,e]
-        mask = batch["attention_mask"][:, None, :].astype(model.dtype)  # [b,1,l]
+            hidden_states = encoder(**batch, return_dict=True).last_hidden_state  # [b,l,e]
+        mask = batch["attention_mask"][:, None, :].astype(encoder.dtype)  # [b,1,l]
         mean = (mask @ hidden_states)[:, 0] / mask.sum(axis=-1)  # [b,1,l] @ [b,l,e] -> [b,e]
         vectors[indices] = mean
     return vectors
 
 
-def overlong(model: BertModel, tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
-    """Which texts have more tokens than the model has positions."""
-    limit = model.config.max_position_embeddings
-    return [i for i, encoding in enumerate(tokenizer.encode_batch(list(texts))) if len(encoding.ids) > limit]
+def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iterable[str]) -> list[int]:
+    """Which texts `embed` would cut: those with more tokens than the model has positions.
+
+    Raises:
+        InputError: as `embed`, unless there are no texts.
+    """
+    encoder = encoder_of(model, "overlong(model, tokenizer, texts)")
+    return _encodings_and_cut(encoder, tokenizer, as_texts(texts))[1]
+
+
+def _encodings_and_cut(
+    encoder: BertModel, tokenizer: Tokenizer, texts: list[str]
+) -> tuple[list[Encoding], list[int]]:
+    """Each text as [CLS] tokens [SEP], no longer than the model; and the indices of those that were."""
+    cut: list[int] = []
+    tokenizer = as_tokenizer(tokenizer)
+    pieces = tokenizer.encode_batch(texts, add_special_tokens=False)
+    # Cut before [CLS] and [SEP] are added, so that both stay. The tokenizer's own truncation would do the same,
+    # but it is the user's to set, and may be read by another thread.
+    room = max(0, encoder.config.max_position_embeddings - tokenizer.num_special_tokens_to_add(False))
+    for index, encoding in enumerate(pieces):
+        if not len(encoding):
+            raise InputError(f"text {index}, {shown(texts[index])}, has nothing in it that the tokenizer keeps")
+        if len(encoding) > room:
+            encoding.truncate(room)
+            cut.append(index)
+    return [tokenizer.post_process(encoding) for encoding in pieces], cut

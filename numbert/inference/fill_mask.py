@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForPreTraining
-from numbert.errors import InputError
-from numbert.inference.batches import batches, encoded, shortened
+from numbert.errors import InputError, as_integer, shown
+from numbert.inference.batches import as_batch_size, batches, refuse_overlong
+from numbert.inference.models import require_head
+from numbert.inference.texts import as_texts, as_tokenizer
 from numbert.nn.functional import softmax
 from numbert.nn.switches import no_grad
 
@@ -40,29 +42,43 @@ class FilledMask:
 def fill_mask(
     model: BertForMaskedLM | BertForPreTraining,
     tokenizer: Tokenizer,
-    texts: Sequence[str],
+    texts: str | Iterable[str],
     top_k: int = 5,
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[FilledMask]:
     """The top_k most probable words for every [MASK] in every text. Only the masked positions are decoded.
 
+    Args:
+        texts: one text, or a list, tuple, array, Series or generator of texts.
+
+    Returns:
+        for each text, in order, its masks; of one text a list of one.
+
     Raises:
-        InputError: a text has no [MASK] or more tokens than the model has positions, or top_k is not between
-            1 and the size of the vocabulary.
+        InputError: a text has no [MASK] or more tokens than the model has positions, or is no text; top_k is not
+            between 1 and the size of the vocabulary; batch_size is below 1; or the model has no such head.
     """
+    require_head(
+        model, (BertForMaskedLM, BertForPreTraining), "masked words", "fill_mask(model, tokenizer, texts)"
+    )
+    tokenizer = as_tokenizer(tokenizer)
+    batch_size = as_batch_size(batch_size)
+    top_k = as_integer("top_k", top_k)
     if not 1 <= top_k <= model.config.vocab_size:
-        raise InputError(f"top_k is {top_k}; it can be 1 to {model.config.vocab_size}")
+        raise InputError(f"top_k is {shown(top_k)}; it can be 1 to {model.config.vocab_size}")
+    texts = as_texts(texts)
     mask_id = tokenizer.token_to_id("[MASK]")
-    encodings = encoded(tokenizer, texts, model)
+    encodings = tokenizer.encode_batch(texts)
     for text, encoding in zip(texts, encodings, strict=True):
+        refuse_overlong(encoding, text, model)
         if mask_id not in encoding.ids:
-            raise InputError(f"there is no [MASK] in {shortened(text)!r}")
+            raise InputError(f"there is no [MASK] in {shown(text)}")
     guesses: list[list[list[Guess]]] = [[] for _ in texts]
     for indices, batch in batches(encodings, batch_size, model, progress):
         rows, columns = np.nonzero(batch["input_ids"] == mask_id)
         with no_grad():
-            sequence_output = model.bert(**batch).last_hidden_state  # [b,l,e]
+            sequence_output = model.bert(**batch, return_dict=True).last_hidden_state  # [b,l,e]
             probs = softmax(model.cls.predictions(sequence_output[rows, columns]))  # [m,e] -> [m,v]
         best = np.argsort(-probs, axis=-1, kind="stable")[:, :top_k]  # [m,top_k]
         for row, ids, row_probs in zip(rows, best, probs, strict=True):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from numbert.bert.tasks.pretraining import BertForNextSentencePrediction, BertForPreTraining
-from numbert.errors import InputError
-from numbert.inference.batches import batches, encoded
+from numbert.errors import InputError, shown
+from numbert.inference.batches import batches, refuse_overlong
+from numbert.inference.models import require_head
+from numbert.inference.texts import as_text, as_tokenizer
 from numbert.nn.functional import softmax
 from numbert.nn.switches import no_grad
 
@@ -23,13 +25,25 @@ def next_sentence(
     """The probability that the second text follows the first.
 
     Raises:
-        InputError: a text is empty, or together they have more tokens than the model has positions.
+        InputError: a text is none or has no token in it, together they have more tokens than the model has
+            positions, or the model has no such head.
     """
-    if not first.strip() or not second.strip():
-        raise InputError("both texts must have words in them")
-    encodings = encoded(tokenizer, [(first, second)], model)
-    ((_, batch),) = batches(encodings, 1, model, progress=False)
+    require_head(
+        model,
+        (BertForNextSentencePrediction, BertForPreTraining),
+        "the next sentence",
+        "next_sentence(model, tokenizer, first, second)",
+    )
+    tokenizer = as_tokenizer(tokenizer)
+    texts = {"first": as_text("first", first), "second": as_text("second", second)}
+    pieces = tokenizer.encode_batch(list(texts.values()), add_special_tokens=False)
+    for (name, text), encoding in zip(texts.items(), pieces, strict=True):
+        if not len(encoding):
+            raise InputError(f"both texts must have words in them, and {name} is {shown(text)}")
+    encoding = tokenizer.post_process(pieces[0], pieces[1])  # [CLS] first [SEP] second [SEP]
+    refuse_overlong(encoding, " / ".join(texts.values()), model)
+    ((_, batch),) = batches([encoding], 1, model, progress=False)
     with no_grad():
-        outputs = model(**batch)
+        outputs = model(**batch, return_dict=True)
     logits = outputs.seq_relationship_logits if isinstance(model, BertForPreTraining) else outputs.logits  # [1,2]
     return float(softmax(logits)[0, 0])

@@ -70,7 +70,7 @@ def inspect(folder: str | Path) -> Inspection:
     """
     checkpoint = Checkpoint(folder)
     config = BertConfig.from_file(Path(folder) / "config.json")
-    named = config.architectures[0] if isinstance(config.architectures, list) and config.architectures else None
+    named = config.architectures[0] if config.architectures else None
     cls = next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
     with uninitialized():
         model = cls(config)  # type: ignore[call-arg]  # seed and dtype have defaults

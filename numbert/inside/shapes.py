@@ -58,6 +58,7 @@ def shapes(
         pad_token_id=None,
         output_attentions=False,
         output_hidden_states=False,
+        return_dict=True,
     )
     twin = model_class(twin_config, seed=0, dtype=np.float32).eval()
     rows: list[tuple[str, tuple[int, ...]]] = []

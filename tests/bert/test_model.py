@@ -1,11 +1,15 @@
 """What the models compute, take and give back, and what they refuse."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tiny
 
 import numbert
 from numbert import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertModel, InputError
+from numbert.bert.pretrained import encoder_parameters, largest_parameter
+from numbert.nn.switches import uninitialized
 
 
 class TestOutputs:
@@ -229,9 +233,31 @@ BAD_INPUTS = [
     ({"unpad": True}, "unpad is not in numbert yet"),
 ]
 
+# What is no array, and what of it the message names: rows of different lengths, and things that are no numbers.
+RAGGED = [[1, 2], [3]]
+NO_ARRAYS = [
+    ({"input_ids": RAGGED}, r"input_ids is \[\[1, 2\], \[3\]\]; it must be an array, or rows of one length"),
+    ({"attention_mask": RAGGED}, "attention_mask is .* rows of one length"),
+    ({"token_type_ids": RAGGED}, "token_type_ids is .* rows of one length"),
+    ({"position_ids": RAGGED}, "position_ids is .* rows of one length"),
+    ({"labels": RAGGED}, "labels is .* rows of one length"),
+    ({"next_sentence_label": [0, [1]]}, r"next_sentence_label is \[0, \[1\]\]; .* rows of one length"),
+    ({"input_ids": None, "inputs_embeds": [[[1.0, 2.0], [3.0]]]}, "inputs_embeds is .* rows of one length"),
+    ({"input_ids": [np.ones(2), np.ones(3)]}, "input_ids is .* rows of one length"),
+    ({"input_ids": [["a"] * 7] * 5}, "input_ids must be integers, got an array of <U1"),
+    ({"input_ids": [[None] * 7] * 5}, "input_ids must be integers, got an array of object"),
+    ({"input_ids": [[2**70] * 7] * 5}, "input_ids must be integers, got an array of object"),
+    ({"input_ids": "the cat"}, r"input_ids has shape \(\); it must be \[b,l\]"),
+    ({"input_ids": {"a": 1}}, r"input_ids has shape \(\); it must be \[b,l\]"),
+    ({"attention_mask": [[None] * 7] * 5}, "attention_mask must be 0 and 1, got an array of object"),
+    ({"token_type_ids": [["0"] * 7] * 5}, "token_type_ids must be integers, got an array of <U1"),
+    ({"labels": [[None] * 7] * 5}, "labels must be integers, got an array of object"),
+    ({"input_ids": None, "inputs_embeds": [[["a"] * 12] * 7] * 5}, "inputs_embeds is <U1, the model is float32"),
+]
+
 
 class TestBadInput:
-    @pytest.mark.parametrize(("change", "message"), BAD_INPUTS, ids=lambda value: str(value)[:50])
+    @pytest.mark.parametrize(("change", "message"), BAD_INPUTS + NO_ARRAYS, ids=lambda value: str(value)[:50])
     def test_one_clear_error(self, change, message):
         model = BertForPreTraining(tiny.config())
         with pytest.raises(InputError, match=message) as error:
@@ -311,6 +337,42 @@ class TestArguments:
             model.backward(1e-38)
             numbert.clip_grad_norm(model.parameters(), 1.0)
             optimizer.step()
+
+
+class TestSizes:
+    """A configuration may name any size; a model must find the memory."""
+
+    def test_the_encoders_parameters_are_counted_before_they_are_made(self):
+        for config in (tiny.config(), tiny.config(num_hidden_layers=5, type_vocab_size=3)):
+            model = BertModel(config, add_pooling_layer=False)
+            assert encoder_parameters(config) == model.num_parameters()
+            assert largest_parameter(config) == max(parameter.size for parameter in model.parameters())
+
+    @pytest.mark.parametrize("context", [contextlib.nullcontext, uninitialized])
+    @pytest.mark.parametrize(
+        ("name", "size"),
+        [
+            ("vocab_size", 10**12),
+            ("vocab_size", 10**19),
+            ("max_position_embeddings", 10**15),
+            ("type_vocab_size", 2**62),
+            ("hidden_size", 3 * 10**9),
+            ("intermediate_size", 10**30),
+        ],
+    )
+    def test_what_no_memory_holds_is_one_line_with_the_sizes(self, name, size, context):
+        for cls in (BertModel, BertForPreTraining):
+            with context(), pytest.raises(InputError) as error:
+                cls(tiny.config(**{name: size}))
+            message = str(error.value)
+            assert message.startswith(f"there is no memory for a {cls.__name__} with vocab_size ")
+            assert f"{name} {size}" in message
+            assert "\n" not in message
+
+    def test_all_layers_count_together_where_they_are_drawn(self):
+        sizes = {"hidden_size": 3 * 10**4, "num_hidden_layers": 10_000}  # 144 TB, of which no array has 4 GB
+        with pytest.raises(InputError, match="num_hidden_layers 10000 in float32"):
+            BertModel(tiny.config(**sizes))
 
 
 class TestConfig:

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import numbert
 from numbert import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertModel, InputError
+from numbert.cli import main
 from numbert.files.atomic import replacing
 from numbert.files.tokenizer import bert_tokenizer
 from numbert.files.weights import Checkpoint, load_into
@@ -289,6 +290,24 @@ class TestRefused:
         assert str(folder) in str(caught.value)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "sizes",
+        [{"vocab_size": 10**12}, {"hidden_size": 3 * 10**18}, {"max_position_embeddings": 10**25}],
+        ids=str,
+    )
+    def test_sizes_that_no_memory_holds_are_one_line(self, sizes, saved, capsys):
+        folder, _ = saved
+        (folder / "config.json").write_text(tiny.config(**sizes).to_json())
+        for use in (BertModel.from_pretrained, BertForMaskedLM.from_pretrained, inspect):
+            with pytest.raises(InputError, match=f"there is no memory for a .*{next(iter(sizes.values()))}"):
+                use(folder)
+        for command in (["inspect", folder], ["summary", "--model", folder]):
+            with pytest.raises(SystemExit) as exit:
+                main([str(argument) for argument in command])
+            captured = capsys.readouterr()
+            assert (exit.value.code, captured.out, captured.err.count("\n")) == (2, "", 1)
+            assert captured.err.startswith(f"numbert {command[0]}: there is no memory for a ")
+
     def test_no_folder(self, tmp_path):
         with pytest.raises(InputError, match=r"bert-base-cased does not exist; .*`numbert download NAME`"):
             BertModel.from_pretrained(tmp_path / "bert-base-cased")
@@ -443,8 +462,9 @@ class TestInspect:
         assert str(inspect(tmp_path)).startswith(
             "numbert has no BertForSomethingNew, which config.json names; as "
         )
+        values = tiny.config().to_dict()
         for architectures in (None, [], ["no_grad"], "BertModel"):
-            write_folder(tmp_path, arrays, architectures=architectures)
+            (tmp_path / "config.json").write_text(json.dumps(values | {"architectures": architectures}))
             assert inspect(tmp_path).model == "BertModel"
 
     def test_what_would_help_is_said(self, tmp_path):

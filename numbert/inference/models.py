@@ -1,0 +1,32 @@
+"""What a function needs of the model that it is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numbert.bert.model import BertModel
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.errors import InputError
+
+
+def encoder_of(model: Any, call: str) -> BertModel:
+    """A BertModel itself, or the one inside a model with heads.
+
+    Args:
+        call: what the error calls the function, as "embed(model, tokenizer, texts)".
+
+    Raises:
+        InputError: it is no such model.
+    """
+    if isinstance(model, BertPreTrainedModel):
+        encoder = getattr(model, model.base_model_prefix, model)
+        if isinstance(encoder, BertModel):
+            return encoder
+    raise InputError(f"{call} needs a BertModel, or a model that has one; model is a {type(model).__name__}")
+
+
+def require_head(model: Any, classes: tuple[type[BertPreTrainedModel], ...], head: str, call: str) -> None:
+    """Raises InputError unless the model is of one of the classes, which have the head."""
+    if not isinstance(model, classes):
+        names = " or ".join(cls.__name__ for cls in classes)
+        raise InputError(f"{call} needs the head for {head}, as in {names}; model is a {type(model).__name__}")

@@ -1,0 +1,60 @@
+"""Texts and tokenizers as a user gives them, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from numbert.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+def as_texts(texts: str | Iterable[str]) -> list[str]:
+    """One text, or a list, tuple, array, Series or generator of texts, as a list of str.
+
+    Raises:
+        InputError: it is none of these, or `as_text` refuses one of them.
+    """
+    if isinstance(texts, str):
+        texts = [texts]
+    # What has rows and columns would give its columns' names, a dict its keys.
+    if isinstance(texts, bytes | Mapping) or getattr(texts, "ndim", 1) != 1 or not hasattr(texts, "__iter__"):
+        raise InputError(f"texts is {shown(texts)}, a {type(texts).__name__}; it must be a str or a list of str")
+    return [as_text(f"text {index}", text) for index, text in enumerate(texts)]
+
+
+def as_text(name: str, text: Any) -> str:
+    """A text as a plain str.
+
+    Raises:
+        InputError: it is no str, or has a lone surrogate in it, which is half of a character.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{name} is {shown(text)}, a {type(text).__name__}; it must be a str")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        surrogate = shown(text[error.start])
+        raise InputError(f"{name}, {shown(text)}, has a lone surrogate, {surrogate}, at {error.start}") from None
+    return str(text)
+
+
+def as_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, or a copy of one that pads: its padding would count as text.
+
+    Raises:
+        InputError: it is none of the library's.
+    """
+    if not (hasattr(tokenizer, "encode_batch") and hasattr(tokenizer, "post_process")):
+        raise InputError(
+            f"tokenizer is a {type(tokenizer).__name__}; it must be a tokenizers.Tokenizer, as of load_tokenizer"
+        )
+    if tokenizer.padding is None:
+        return tokenizer
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_padding()
+    return copy
