@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from numbert.cli.command import Commands, gives_json
 from numbert.errors import InputError
+from numbert.progress import to_terminal
 
 
 def add_to(commands: Commands) -> None:
@@ -62,7 +62,7 @@ def _bench(options: argparse.Namespace) -> int:
         padded=options.padded,
         cold_start=(options.cold_start, text) if options.cold_start else None,
         rounds=options.rounds,
-        progress=sys.stderr.isatty(),
+        progress=to_terminal(),
     )
     print(json.dumps(result.to_dict(), indent=2) if options.json else format_result(result))
     return 0

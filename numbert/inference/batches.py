@@ -9,6 +9,7 @@ import numpy as np
 
 from numbert.errors import InputError
 from numbert.nn.array import Array
+from numbert.progress import bar
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -30,11 +31,9 @@ def batches(
     encodings: Sequence[Encoding], batch_size: int, model: Any, progress: bool
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
     """Texts of similar length together, padded to the longest of them: (their indices, the model's inputs)."""
-    from tqdm import tqdm
-
     pad_id = model.config.pad_token_id or 0
     order = np.argsort([-len(encoding.ids) for encoding in encodings], kind="stable")
-    with tqdm(total=len(encodings), unit=" texts", disable=not progress, leave=False) as bar:
+    with bar(progress, len(encodings), " texts") as advance:
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             shape = (len(indices), len(encodings[indices[0]].ids))
@@ -49,7 +48,7 @@ def batches(
                 batch["attention_mask"][row, :length] = 1
                 batch["token_type_ids"][row, :length] = encodings[index].type_ids
             yield indices, batch
-            bar.update(len(indices))
+            advance(len(indices))
 
 
 def shortened(text: str, most: int = 60) -> str:
