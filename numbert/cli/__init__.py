@@ -15,15 +15,21 @@ from numbert.cli.command import Commands, Parser
 from numbert.errors import InputError
 from numbert.progress import say
 
+OLD_NAMES = {"documentation": "corpus"}  # of commands; --help does not list them
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 a check failed, 2 the user's mistake, 130 Ctrl-C."""
     streams.make_ready()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and (new_name := OLD_NAMES.get(given[0])):
+        say(f"numbert {given[0]} is called `numbert {new_name}` now")
+        given[0] = new_name
     name = "numbert"
     code: Any = 0
     try:
         try:
-            options = _parser().parse_args(arguments)
+            options = _parser().parse_args(given)
             name = f"numbert {options.command}"
             code = options.run(options)
         except SystemExit as exit:  # --help, --version, or options that the parser refuses
@@ -33,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pass
     except (InputError, OSError) as error:
         say(f"{name}: {error}".replace("\n", " "))
+        code = 2
+    except MemoryError as error:
+        say(f"{name}: there is not enough memory. {error}".rstrip())
         code = 2
     except KeyboardInterrupt:
         say(f"{name}: stopped")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from numbert.errors import InputError
 from numbert.progress import say
@@ -18,6 +19,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         say(f"{self.prog}: {message}; see {self.prog} --help".replace("\n", " "))
         self.exit(2)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (sys.stderr if file is None else file).write(message)  # argparse's own loses what cannot be written
 
 
 class Commands:
@@ -32,13 +36,20 @@ class Commands:
         added.set_defaults(run=run)
         return added
 
-    def add_old_name(self, name: str, run: Callable[[argparse.Namespace], int], parser: Parser) -> None:
-        """The name that a command had before, with the same options. --help does not list it."""
-        self.parsers.add_parser(name, parents=[parser], add_help=False).set_defaults(run=run)
-
 
 def gives_json(p: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true", help="print JSON")
+
+
+def no_file(path: Path) -> Path:
+    """A path where a folder is meant.
+
+    Raises:
+        InputError: it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give the folder that it is in, {path.absolute().parent}")
+    return path
 
 
 def model_folder(path: Path) -> Path:
@@ -47,11 +58,9 @@ def model_folder(path: Path) -> Path:
     Raises:
         InputError: it is not there, or is a file.
     """
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InputError(f"{path} is a file; give the folder that it is in, {path.absolute().parent}")
-    raise InputError(f"{path} does not exist; a model is a folder, and `numbert download NAME` makes one")
+    if not no_file(path).exists():
+        raise InputError(f"{path} does not exist; a model is a folder, and `numbert download NAME` makes one")
+    return path
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numbert.cli.command import Commands, gives_json, model_folder, new_file
+from numbert.cli.command import Commands, gives_json, model_folder, new_file, no_file
 from numbert.progress import say, to_terminal
 
 NEW_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told otherwise
@@ -25,7 +25,6 @@ def add_to(commands: Commands) -> None:
     p = commands.add("corpus", _corpus, "the text that pretrain learns from unless told otherwise")
     p.add_argument("--all", action="store_true", help="of every installed package, not just those numbert needs")
     p.add_argument("--output", type=Path, metavar="X.txt", help="write a new file (stdout)")
-    commands.add_old_name("documentation", _documentation, p)
 
     p = commands.add("plot", _plot, "draw a run's losses, accuracies, learning rate and gradient norms")
     p.add_argument("run_folder", type=Path, metavar="RUN", help="the folder that pretrain wrote")
@@ -57,11 +56,6 @@ def _pretrain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _documentation(options: argparse.Namespace) -> int:
-    say("numbert documentation is called `numbert corpus` now")
-    return _corpus(options)
-
-
 def _corpus(options: argparse.Namespace) -> int:
     from numbert.text.documentation import all_roots, default_roots, documentation
 
@@ -83,21 +77,21 @@ def _corpus(options: argparse.Namespace) -> int:
 def _plot(options: argparse.Namespace) -> int:
     from numbert.views.curves import plot_run
 
-    print(plot_run(options.run_folder, options.output))
+    print(plot_run(no_file(options.run_folder), options.output))
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
     from numbert.pretrain.publish import publish
 
-    print(publish(options.run_folder, options.output))
+    print(publish(no_file(options.run_folder), options.output))
     return 0
 
 
 def _export_optimizer(options: argparse.Namespace) -> int:
     from numbert.pretrain.export import export_optimizer
 
-    print(export_optimizer(options.run_folder, options.output))
+    print(export_optimizer(no_file(options.run_folder), options.output))
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from numbert.cli.command import Commands, gives_json
+from numbert.cli.command import Commands, gives_json, model_folder
 from numbert.errors import InputError
 from numbert.progress import to_terminal
 
@@ -54,6 +54,8 @@ def _bench(options: argparse.Namespace) -> int:
     from numbert.bench import bench, format_result
 
     text = "The river rose in the night, and by morning the road was gone."
+    if options.cold_start:
+        model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
     result = bench(
         parts,

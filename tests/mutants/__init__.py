@@ -1,5 +1,13 @@
 """Bugs that people really make when they write BERT and its backward: a file for each package of numbert."""
 
-from mutants import bert, files, nn, pretrain, text, train
+from mutants import bert, cli, files, nn, pretrain, text, train
 
-MUTANTS = [*nn.MUTANTS, *files.MUTANTS, *bert.MUTANTS, *text.MUTANTS, *train.MUTANTS, *pretrain.MUTANTS]
+MUTANTS = [
+    *nn.MUTANTS,
+    *files.MUTANTS,
+    *bert.MUTANTS,
+    *text.MUTANTS,
+    *train.MUTANTS,
+    *pretrain.MUTANTS,
+    *cli.MUTANTS,
+]
