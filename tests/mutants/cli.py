@@ -10,8 +10,8 @@ MUTANTS = [
     Mutant(
         "lines-end-where-str-splitlines-says",
         "cli/streams.py",
-        r'for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1)]',
-        r'for number, line in enumerate([x.encode() for x in data.decode("utf-8", "replace").splitlines()], start=1)]',
+        r'data.removesuffix(b"\n").split(b"\n")',
+        '[line.encode() for line in data.decode("utf-8", "replace").splitlines()]',
         "a text with U+2028 or a form feed in it becomes two, and every vector after it is in another's row",
         tests=(f"{STREAMS}::TestStandardInput",),
     ),
@@ -45,6 +45,6 @@ MUTANTS = [
         "            path.unlink()\n",
         "",
         "the next run refuses to overwrite an empty file",
-        tests=(f"{CLI}::TestWhatTheUserGotWrong",),
+        tests=(f"{CLI}::TestWhatTheUserGotWrong::test_an_error_that_comes_late_leaves_no_file",),
     ),
 ]

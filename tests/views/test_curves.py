@@ -234,7 +234,8 @@ class TestMplbackend:
 
     def test_pyplot_has_the_one_that_is_named_and_the_environment_keeps_it(self):
         code = (
-            "import os; from numbert.views.curves import draw; draw([{'step': 1}]); import matplotlib.pyplot as plt;"
+            "import os; from numbert.views.curves import draw; draw([{'step': 1}]);"
+            "import matplotlib.pyplot as plt;"
             "assert (plt.get_backend(), os.environ['MPLBACKEND']) == ('svg', 'svg')"
         )
         subprocess.run([sys.executable, "-c", code], env=os.environ | {"MPLBACKEND": "svg"}, check=True)
