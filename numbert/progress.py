@@ -1,4 +1,8 @@
-"""What is shown on stderr while a model trains: a bar on a terminal, else a line now and then."""
+"""What is shown on stderr while something takes long: a bar on a terminal, else a line now and then.
+
+stderr may be missing (`2>&-`, pythonw), full, closed, of a narrow encoding, or an object of the user's that has
+`write` and no more. The work goes on in each case, and no message ends on stdout.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,51 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm  # imported only to draw: it takes a tenth of the time in which `numbert embed` starts
 
 SECONDS_BETWEEN_LINES = 10.0
 # What is shown is the mean of this many steps: one batch says little.
 AVERAGED = 50
+
+
+def to_terminal() -> bool:
+    """Whether stderr is a terminal, where a bar can be drawn."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it only writes; it is closed
+        return False
+
+
+def say(message: str) -> None:
+    """Writes a line to stderr, or nowhere if it cannot be written; what stderr's encoding lacks, as "\\u0416"."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none; it is full; it is closed
+        try:
+            sys.stderr.write(f"{message}\n")
+        except UnicodeEncodeError as error:
+            readable = message.encode(error.encoding, "backslashreplace").decode(error.encoding)
+            sys.stderr.write(f"{readable}\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def bar(shown: bool, total: int | None, unit: str, **options: Any) -> Iterator[Callable[[int], Any]]:
+    """Gives a function that is told how much more was done; its bar stands on stderr until the end.
+
+    Args:
+        shown: whether there is a bar; where stderr is missing or only writes, there is none.
+        total: how much there is to do, or None where nobody knows.
+        options: tqdm's.
+    """
+    if not shown or not hasattr(sys.stderr, "isatty"):
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, leave=False, file=sys.stderr, **options) as drawn:
+        yield drawn.update
 
 
 class Progress:
@@ -31,23 +73,16 @@ class Progress:
 
     def say(self, message: str) -> None:
         if self.shown:
-            tqdm.write(message, file=sys.stderr)
+            from tqdm import tqdm
 
-    @contextlib.contextmanager
-    def bar(self, what: str, total: int | None, unit: str) -> Iterator[Callable[[int], Any]]:
+            with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
+                say(message)
+
+    def bar(
+        self, what: str, total: int | None, unit: str
+    ) -> contextlib.AbstractContextManager[Callable[[int], Any]]:
         """Gives a function that is told how much more was done; its bar is there only while it takes long."""
-        shown = self.shown and sys.stderr.isatty()
-        with tqdm(
-            desc=what,
-            total=total,
-            unit=unit,
-            unit_scale=True,
-            file=sys.stderr,
-            leave=False,
-            delay=1.0,
-            disable=not shown,
-        ) as bar:
-            yield bar.update
+        return bar(self.shown and to_terminal(), total, unit, desc=what, unit_scale=True, delay=1.0)
 
     def start(self, steps: int, done: int, words: Callable[[Mapping[str, float]], str], unit: str) -> None:
         """Begins to show steps.
@@ -60,7 +95,9 @@ class Progress:
         self._steps, self.done, self._begun = steps, done, done
         self._words, self._unit = words, unit
         self._started = self._last_line = time.monotonic()
-        if self.shown and sys.stderr.isatty():
+        if self.shown and to_terminal():
+            from tqdm import tqdm
+
             self._bar = tqdm(total=steps, initial=done, unit="step", file=sys.stderr, dynamic_ncols=True)
 
     def step(self, scores: Mapping[str, float], size: int) -> None:

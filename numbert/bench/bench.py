@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -30,6 +29,7 @@ from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.blocks import cpu_count
+from numbert.progress import say
 
 PARTS = ("forward", "train", "kernels", "profile", "memory")
 LENGTH = 128
@@ -121,7 +121,7 @@ def bench(
         result.races.append(cold_start_race(*cold_start, rounds, progress))
     for part in dict.fromkeys(parts):
         if progress and part != "memory":
-            print(f"{part}: making models and comparing answers", file=sys.stderr)
+            say(f"{part}: making models and comparing answers")
         if part == "forward":
             result.races.append(forward_race(config, data, rounds, seed, progress))
         elif part == "train":

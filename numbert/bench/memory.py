@@ -17,6 +17,7 @@ from numbert.bench.workloads import forward_and_backward, make_batch
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
+from numbert.progress import say
 
 MEGABYTE = 1e6
 
@@ -154,7 +155,7 @@ def measure_memory(
 
     def step(checkpointing: bool) -> Step:
         if progress:
-            print(f"memory: {'gradient checkpointing' if checkpointing else 'all remembered'}", file=sys.stderr)
+            say(f"memory: {'gradient checkpointing' if checkpointing else 'all remembered'}")
         fields = config.to_dict() | {"gradient_checkpointing": checkpointing}
         return Step.in_a_fresh_process(BertConfig.from_dict(fields), batch, length, padded, seed)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from numbert.nn.array import Array
+from numbert.progress import to_terminal
 
 # Seconds before each timed run, in which the threads of the library that ran before stop waiting for more work.
 PAUSE = 0.1
@@ -161,7 +162,8 @@ def in_turn(
     from tqdm import tqdm
 
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    with tqdm(total=(rounds + 1) * len(runs), unit=" runs", disable=not progress, leave=False) as bar:
+    hidden = not (progress and to_terminal())
+    with tqdm(total=(rounds + 1) * len(runs), unit=" runs", disable=hidden, leave=False) as bar:
         for number in range(rounds + 1):
             for contestant, run in runs.items():
                 bar.set_description(f"{name}: {contestant}")

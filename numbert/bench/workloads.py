@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +57,14 @@ def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: 
     """b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
 
     Raises:
-        InputError: a size is below 1, or the length is above the model's positions.
+        InputError: a size is below 1, the length is above the model's positions, or no memory can hold the batch.
     """
     if batch < 1:
         raise InputError(f"batch is {batch}; it must be at least 1")
     if not 1 <= length <= config.max_position_embeddings:
         raise InputError(f"length is {length}; it can be 1 to {config.max_position_embeddings}")
+    if 8 * batch * length > sys.maxsize:
+        raise InputError(f"batch is {batch}; no memory holds so many sequences")
     rng = np.random.default_rng(seed)
     lengths = np.full(batch, length)
     if padded:

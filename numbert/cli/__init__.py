@@ -6,36 +6,54 @@ code 2. Each command imports what it needs, so that the light ones start at once
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from numbert.cli import learn, look, prove, use
-from numbert.cli.command import Commands, say
+from numbert.cli import learn, look, prove, streams, use
+from numbert.cli.command import Commands, Parser
 from numbert.errors import InputError
+from numbert.progress import say
+
+OLD_NAMES = {"documentation": "corpus"}  # of commands; --help does not list them
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 a check failed, 2 the user's mistake, 130 Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    streams.make_ready()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and (new_name := OLD_NAMES.get(given[0])):
+        say(f"numbert {given[0]} is called `numbert {new_name}` now")
+        given[0] = new_name
+    name = "numbert"
+    code: Any = 0
     try:
-        sys.exit(options.run(options))
+        try:
+            options = _parser().parse_args(given)
+            name = f"numbert {options.command}"
+            code = options.run(options)
+        except SystemExit as exit:  # --help, --version, or options that the parser refuses
+            code = exit.code
+        sys.stdout.flush()
+    except BrokenPipeError:  # `numbert ... | head` has seen enough
+        pass
     except (InputError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # `numbert ... | head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
-        say(f"numbert {options.command}: {error}")
-        sys.exit(2)
+        say(f"{name}: {error}".replace("\n", " "))
+        code = 2
+    except MemoryError as error:
+        say(f"{name}: there is not enough memory. {error}".rstrip())
+        code = 2
     except KeyboardInterrupt:
-        say(f"numbert {options.command}: stopped")
-        sys.exit(130)
+        say(f"{name}: stopped")
+        code = 130
+    streams.let_go()
+    sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     from numbert import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="numbert",
         description="BERT in plain NumPy: train it, use it, look into it, prove its gradients.",
     )

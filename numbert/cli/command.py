@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 from numbert.errors import InputError
+from numbert.progress import say
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the options in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}; see {self.prog} --help".replace("\n", " "))
+        self.exit(2)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (sys.stderr if file is None else file).write(message)  # argparse's own loses what cannot be written
 
 
 class Commands:
     """The commands of a parser; `options.run(options)` runs the one that was named."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: Parser) -> None:
         self.parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(self, name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+    def add(self, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Parser:
         """A new command, to which its options are added."""
         added = self.parsers.add_parser(name, help=help, description=help)
         added.set_defaults(run=run)
@@ -28,16 +41,44 @@ def gives_json(p: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true", help="print JSON")
 
 
-def say(message: str) -> None:
-    print(message, file=sys.stderr)
+def no_file(path: Path) -> Path:
+    """A path where a folder is meant.
+
+    Raises:
+        InputError: it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give the folder that it is in, {path.absolute().parent}")
+    return path
 
 
-def refuse_existing(path: Path) -> None:
+def model_folder(path: Path) -> Path:
+    """A folder that is there.
+
+    Raises:
+        InputError: it is not there, or is a file.
+    """
+    if not no_file(path).exists():
+        raise InputError(f"{path} does not exist; a model is a folder, and `numbert download NAME` makes one")
+    return path
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Opened for writing. Nothing that was there is overwritten, and if the body fails nothing is left.
+
+    Raises:
+        InputError: the path exists, or cannot be made.
+    """
     if path.exists():
         raise InputError(f"{path} exists; name a file that does not")
-
-
-def new_file(path: Path) -> IO[bytes]:
-    """Opened for writing; nothing that was there is overwritten."""
-    refuse_existing(path)
-    return path.open("xb")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be made: {path.parent} is no folder")
+    with path.open("xb") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            file.close()  # first, as Windows removes no open file
+            path.unlink()
+            raise

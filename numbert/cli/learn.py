@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numbert.cli.command import Commands, gives_json, new_file, say
+from numbert.cli.command import Commands, gives_json, model_folder, new_file, no_file
+from numbert.progress import say, to_terminal
 
 NEW_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told otherwise
 
@@ -19,7 +22,7 @@ def add_to(commands: Commands) -> None:
     _add_pretrain_options(p)
     gives_json(p)
 
-    p = commands.add("documentation", _documentation, "the text that pretrain learns from unless told otherwise")
+    p = commands.add("corpus", _corpus, "the text that pretrain learns from unless told otherwise")
     p.add_argument("--all", action="store_true", help="of every installed package, not just those numbert needs")
     p.add_argument("--output", type=Path, metavar="X.txt", help="write a new file (stdout)")
 
@@ -42,6 +45,8 @@ def _pretrain(options: argparse.Namespace) -> int:
     from numbert.pretrain.entry import pretrain
     from numbert.train.processes import Processes
 
+    if options.init is not None:
+        model_folder(options.init)
     given = vars(options).copy()
     for name in ("command", "run", "json"):
         given.pop(name)
@@ -51,39 +56,42 @@ def _pretrain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _documentation(options: argparse.Namespace) -> int:
+def _corpus(options: argparse.Namespace) -> int:
     from numbert.text.documentation import all_roots, default_roots, documentation
 
-    roots = all_roots() if options.all else default_roots()
-    documents = [document for document in documentation(roots, sys.stderr.isatty()) if document]
-    text = "".join("\n".join(document) + "\n\n" for document in documents)
-    if options.output is None:
-        print(text, end="")
-        return 0
-    with new_file(options.output) as file:
-        file.write(text.encode())
-    say(f"{options.output}: {len(documents):,} documents, {len(text.encode()) / 1e6:.2f} MB")
+    out = contextlib.nullcontext() if options.output is None else new_file(options.output)
+    with out as file:
+        roots = all_roots() if options.all else default_roots()
+        documents = [document for document in documentation(roots, to_terminal()) if document]
+        text = "".join("\n".join(document) + "\n\n" for document in documents)
+        if file is not None:
+            file.write(text.encode("utf-8"))
+            say(f"{options.output}: {len(documents):,} documents, {len(text.encode()) / 1e6:.2f} MB")
+            return 0
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # what is kept is for pretrain, which reads nothing else
+    print(text, end="")
     return 0
 
 
 def _plot(options: argparse.Namespace) -> int:
     from numbert.views.curves import plot_run
 
-    print(plot_run(options.run_folder, options.output))
+    print(plot_run(no_file(options.run_folder), options.output))
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
     from numbert.pretrain.publish import publish
 
-    print(publish(options.run_folder, options.output))
+    print(publish(no_file(options.run_folder), options.output))
     return 0
 
 
 def _export_optimizer(options: argparse.Namespace) -> int:
     from numbert.pretrain.export import export_optimizer
 
-    print(export_optimizer(options.run_folder, options.output))
+    print(export_optimizer(no_file(options.run_folder), options.output))
     return 0
 
 

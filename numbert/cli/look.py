@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from numbert.cli.command import Commands, gives_json
+from numbert.cli.command import Commands, gives_json, no_file
+from numbert.errors import InputError
 
 _WHOSE = "(bert-base-cased's, unless told otherwise)"
 
@@ -57,7 +58,7 @@ def _shapes(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from numbert.inside.inspect import inspect
 
-    inspection = inspect(options.folder)
+    inspection = inspect(no_file(options.folder))
     print(json.dumps(inspection.to_dict(), indent=2) if options.json else inspection)
     return 0
 
@@ -77,5 +78,7 @@ def _described(options: argparse.Namespace) -> tuple[Any, Any]:
     config = BertConfig(vocab_size=28996)
     if options.model is not None:
         path: Path = options.model
+        if path.is_file() and path.suffix != ".json":
+            raise InputError(f"{path} is no config.json; give one, or the folder that it is in, {path.parent}")
         config = BertConfig.from_file(path / "config.json" if path.is_dir() else path)
     return config, model_class_named(options.model_class)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from numbert.cli.command import Commands, gives_json
+from numbert.cli.command import Commands, gives_json, model_folder
 from numbert.errors import InputError
+from numbert.progress import to_terminal
 
 
 def add_to(commands: Commands) -> None:
@@ -54,6 +54,8 @@ def _bench(options: argparse.Namespace) -> int:
     from numbert.bench import bench, format_result
 
     text = "The river rose in the night, and by morning the road was gone."
+    if options.cold_start:
+        model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
     result = bench(
         parts,
@@ -62,7 +64,7 @@ def _bench(options: argparse.Namespace) -> int:
         padded=options.padded,
         cold_start=(options.cold_start, text) if options.cold_start else None,
         rounds=options.rounds,
-        progress=sys.stderr.isatty(),
+        progress=to_terminal(),
     )
     print(json.dumps(result.to_dict(), indent=2) if options.json else format_result(result))
     return 0

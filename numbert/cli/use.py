@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from numbert.cli.command import Commands, gives_json, new_file, refuse_existing, say
+from numbert.cli.command import Commands, gives_json, model_folder, new_file
+from numbert.cli.streams import argument, lines_of_stdin
 from numbert.errors import InputError
+from numbert.progress import say, to_terminal
 
 
 def add_to(commands: Commands) -> None:
@@ -64,11 +66,12 @@ def _next_sentence(options: argparse.Namespace) -> int:
     from numbert.inference import next_sentence
 
     folder = _model_folder(options)
+    first, second = argument(options.first, "FIRST"), argument(options.second, "SECOND")
     tokenizer = load_tokenizer(folder)
     model = BertForNextSentencePrediction.from_pretrained(folder)
-    probability = next_sentence(model, tokenizer, options.first, options.second)
+    probability = next_sentence(model, tokenizer, first, second)
     if options.json:
-        print(json.dumps({"first": options.first, "second": options.second, "is_next": probability}))
+        print(json.dumps({"first": first, "second": second, "is_next": probability}))
     else:
         print(f"{probability:.1%} that the second text follows the first")
     return 0
@@ -83,21 +86,21 @@ def _embed(options: argparse.Namespace) -> int:
 
     folder = _model_folder(options)
     texts = _texts(options)
-    if options.output is not None:
-        refuse_existing(options.output)
-    tokenizer, model = load_tokenizer(folder), BertModel.from_pretrained(folder, add_pooling_layer=False)
+    out = contextlib.nullcontext() if options.output is None else new_file(options.output)
+    with out as file:
+        tokenizer, model = load_tokenizer(folder), BertModel.from_pretrained(folder, add_pooling_layer=False)
 
-    def say_how_many(cut: list[int]) -> None:
-        say(f"{len(cut)} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
+        def say_how_many(cut: list[int]) -> None:
+            say(f"{len(cut)} of {len(texts)} texts cut to {model.config.max_position_embeddings} tokens")
 
-    vectors = embed(
-        model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts), on_cut=say_how_many
-    )
-    if options.output is not None:
-        with new_file(options.output) as file:
+        vectors = embed(
+            model, tokenizer, texts, options.batch_size, progress=_shows_progress(texts), on_cut=say_how_many
+        )
+        if file is not None:
             np.save(file, vectors)
-        say(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]}, {vectors.dtype}")
-    elif options.json:
+            say(f"{options.output}: {vectors.shape[0]} x {vectors.shape[1]}, {vectors.dtype}")
+            return 0
+    if options.json:
         print(json.dumps(vectors.tolist()))
     else:
         for vector in vectors:
@@ -108,7 +111,7 @@ def _embed(options: argparse.Namespace) -> int:
 def _download(options: argparse.Namespace) -> int:
     from numbert.files.hub import download
 
-    print(download(options.name, options.output, options.revision, progress=sys.stderr.isatty()))
+    print(download(options.name, options.output, options.revision, progress=to_terminal()))
     return 0
 
 
@@ -122,19 +125,24 @@ def _model_folder(options: argparse.Namespace) -> Path:
     """The one that was named, or the weights that come with numbert."""
     from numbert.files.shipped import shipped_model
 
-    folder: Path | None = options.model
-    return shipped_model() if folder is None else folder
+    return shipped_model() if options.model is None else model_folder(options.model)
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
-    """The texts of the command line; '-' is standard input, a text a line."""
+    """The texts of the command line; '-' is standard input, a text a line.
+
+    Raises:
+        InputError: one has no words, or is not UTF-8.
+    """
+    if options.text.count("-") > 1:
+        raise InputError("- is given twice; standard input can be read once")
     texts: list[str] = []
-    for text in options.text:
-        texts += [line for line in sys.stdin.read().splitlines() if line.strip()] if text == "-" else [text]
-    if not texts or not all(text.strip() for text in texts):
-        raise InputError("a text is empty")
+    for number, text in enumerate(options.text, start=1):
+        if not text.strip():
+            raise InputError(f"text {number} is empty")
+        texts += lines_of_stdin() if text == "-" else [argument(text, f"text {number}")]
     return texts
 
 
 def _shows_progress(texts: Sequence[str]) -> bool:
-    return len(texts) > 64 and sys.stderr.isatty()
+    return len(texts) > 64 and to_terminal()

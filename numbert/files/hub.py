@@ -20,6 +20,7 @@ from numbert.config import BertConfig
 from numbert.errors import InputError, abridged
 from numbert.files.atomic import to_disk
 from numbert.files.weights import INDEX, WEIGHTS
+from numbert.progress import to_terminal
 
 CONFIG = "config.json"
 # A model has some of these.
@@ -72,7 +73,7 @@ def download(name: str, folder: str | Path | None = None, revision: str = "main"
     _check_folder(folder, unfinished)
     # The package reads HF_ENDPOINT when it is first imported, which may have been before it was set.
     hub = _package("hf_api").HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None)
-    with _bars(progress), _errors_in_one_line(hub.endpoint, name, revision, unfinished):
+    with _bars(progress and to_terminal()), _errors_in_one_line(hub.endpoint, name, revision, unfinished):
         files = _files(hub, name, revision)
         unfinished.mkdir(parents=True, exist_ok=True)
         # The names hold the checksums: what another revision left here is not taken for a part of this one.

@@ -10,6 +10,7 @@ import numpy as np
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.errors import InputError, as_integer, shown
 from numbert.nn.array import Array
+from numbert.progress import bar
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -31,11 +32,9 @@ def batches(
     encodings: Sequence[Encoding], batch_size: int, model: BertPreTrainedModel, progress: bool
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
     """Texts of similar length together, padded to the longest of them: (their indices, the model's inputs)."""
-    from tqdm import tqdm
-
     pad_id = model.config.pad_token_id or 0
     order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
-    with tqdm(total=len(encodings), unit=" texts", disable=not progress, leave=False) as bar:
+    with bar(progress, len(encodings), " texts") as advance:
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             shape = (len(indices), len(encodings[indices[0]]))
@@ -50,7 +49,7 @@ def batches(
                 batch["attention_mask"][row, :length] = 1
                 batch["token_type_ids"][row, :length] = encodings[index].type_ids
             yield indices, batch
-            bar.update(len(indices))
+            advance(len(indices))
 
 
 def refuse_overlong(encoding: Encoding, text: str, model: BertPreTrainedModel) -> None:

@@ -12,6 +12,7 @@ from numbert.bert.model import BertModel
 from numbert.bert.outputs import ModelOutput
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.config import BertConfig
+from numbert.errors import InputError
 from numbert.nn.module import Module
 from numbert.nn.switches import no_grad
 
@@ -47,7 +48,13 @@ def shapes(
     Args:
         batch, length: b and l.
         saved: also what each layer remembers for backward, such as query_layer and attention_probs.
+
+    Raises:
+        InputError: batch or length is below 1.
     """
+    for name, size in (("batch", batch), ("length", length)):
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1")
     twin_config = dataclasses.replace(
         config,
         vocab_size=TWIN["v"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from numbert.errors import InputError
 from numbert.nn.module import Module
 
 
@@ -12,7 +13,12 @@ def summary(model: Module, depth: int = 3) -> str:
 
     Like that table it counts a parameter in every layer that uses it, so a tied decoder counts again; a last
     line counts each once.
+
+    Raises:
+        InputError: depth is below 1.
     """
+    if depth < 1:
+        raise InputError(f"depth is {depth}; it must be at least 1")
     rows = [(type(model).__name__, 0, 0), *_summary_rows(model, 1, depth, {})]
     total = sum(count for _, count, _ in rows)
     trainable = sum(count for _, _, count in rows)

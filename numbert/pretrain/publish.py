@@ -61,7 +61,9 @@ def publish(folder: str | Path, output: str | Path) -> Path:
         for number, one in enumerate(_with_beginnings(run), start=1):
             plot_run(one.folder, new / f"curves-{number}.png")
         size = (new / "model.safetensors").stat().st_size
-        (new / CARD).write_text(_card(run, data, model, held_out, full, half, halved, size), encoding="utf-8")
+        card = _card(run, data, model, held_out, full, half, halved, size)
+        # A text's name may be bytes that are no UTF-8: then the card shows them as "\udce9".
+        (new / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
     return output
 
 

@@ -14,8 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from numbert.progress import bar
 from numbert.text.sentences import split_sentences
 
 PACKAGES = ("numpy", "scipy", "matplotlib", "mpl_toolkits")  # which numbert needs, so every installation has them
@@ -70,8 +69,10 @@ def _docstrings(roots: Sequence[Path], progress: bool) -> Iterator[list[str]]:
         for path in sorted(root.rglob("*.py"))
         if _SKIPPED.isdisjoint(path.relative_to(root).parts[:-1])
     ]
-    for path in tqdm(paths, "Reading", unit=" files", leave=False, delay=1.0, disable=not progress):
-        yield from _docstrings_of_file(path)
+    with bar(progress, len(paths), " files", desc="Reading", delay=1.0) as advance:
+        for path in paths:
+            yield from _docstrings_of_file(path)
+            advance(1)
 
 
 def _docstrings_of_file(path: Path) -> Iterator[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback as traceback_module
 from collections.abc import Iterable
 from types import TracebackType
@@ -13,6 +12,7 @@ import numpy as np
 
 from numbert.errors import InputError
 from numbert.nn.array import Array
+from numbert.progress import say
 
 # Where mpirun of Open MPI, of MPICH and Intel MPI, and Slurm's srun --mpi say how many processes there are.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -91,9 +91,8 @@ class Processes:
             return
         code = 130 if isinstance(error, KeyboardInterrupt) else 2
         if isinstance(error, InputError | OSError):
-            print(f"process {self.rank} of {self.size}: {error}", file=sys.stderr)
+            say(f"process {self.rank} of {self.size}: {error}")
         elif code != 130:  # a mistake of ours
-            traceback_module.print_exception(error)
+            say("".join(traceback_module.format_exception(error)))
             code = 1
-        sys.stderr.flush()
         self._communicator.Abort(code)

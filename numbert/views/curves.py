@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +71,7 @@ def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
 
     What is missing or no number is a gap. Training is drawn twice: each line as it is, faint, and a moving mean.
     """
+    _import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -92,6 +96,24 @@ def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
     panels[0, 0].set_xlim(min(0, *steps), max(1, *steps) * 1.01)
     figure.suptitle(_title(metrics, training), fontsize=11)
     return figure
+
+
+def _import_matplotlib() -> None:
+    """Imports it whatever MPLBACKEND names: a backend that is not installed would be an error, and none is needed.
+
+    One that is installed, as a notebook's is, stays the one that pyplot uses.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 # --- the panels --------------------------------------------------------------------------------------------------

@@ -1,44 +1,15 @@
 """The command line: results on stdout, messages on stderr, exit codes, one line for what the user got wrong."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from runs import by_kind
 
-import numbert
-from numbert.cli import main
-from numbert.files.tokenizer import bert_tokenizer, save_tokenizer
+from numbert.inside import summary
 from numbert.text import documentation
 from numbert.train.metrics import read_metrics
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "a", "dog", "ran", "##s", "mat"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A tiny untrained model with a tokenizer."""
-    folder = tmp_path_factory.mktemp("model")
-    model = numbert.BertForPreTraining(tiny.config(vocab_size=len(WORDS), initializer_range=0.5), seed=1)
-    model.save_pretrained(folder)
-    save_tokenizer(bert_tokenizer({word: i for i, word in enumerate(WORDS)}), folder)
-    return str(folder)
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command and gives its exit code, stdout and stderr."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return exit.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 class TestUsingAModel:
@@ -82,12 +53,6 @@ class TestUsingAModel:
         _, _, err = run("embed", "--model", folder, "cat " * 30, "dog")
         assert err == "1 of 2 texts cut to 11 tokens\n"
 
-    def test_lines_from_standard_input(self, folder):
-        command = [sys.executable, "-m", "numbert", "embed", "--model", folder, "-"]
-        done = subprocess.run(command, input="the cat\n\na dog\n", capture_output=True, text=True, check=True)
-        assert len(done.stdout.splitlines()) == 2
-        assert done.stderr == ""
-
 
 class TestLookingIn:
     def test_summary(self, run):
@@ -122,11 +87,28 @@ class TestWhatTheUserGotWrong:
             (["embed", "--model", "nowhere", "a"], "nowhere"),
             (["inspect", "nowhere"], "nowhere"),
             (["summary", "--class", "BertForPoetry"], "there is no model BertForPoetry"),
+            (["summary", "--depth", "0"], "depth is 0; it must be at least 1"),
+            (["shapes", "--batch", "-1"], "batch is -1; it must be at least 1"),
+            (["shapes", "--length", "0"], "length is 0; it must be at least 1"),
             (["shapes", "--model", "nowhere.json"], "nowhere.json does not exist"),
             (["gradcheck", "no-such-layer"], "no layer's name has no-such-layer in it"),
+            (["gradcheck", "--seed", "-1"], "seed is -1"),
+            (["bench", "forward", "--rounds", "0"], "rounds is 0"),
+            (["bench", "kernels", "--batch", str(10**25)], "no memory holds so many sequences"),
+            (["bench", "kernels", "--batch", str(10**15)], "there is not enough memory. Unable to allocate"),
+            (["bench", "--cold-start", "nowhere"], "nowhere does not exist"),
+            (["embed", ""], "text 1 is empty"),
+            (["embed", "a", " \n"], "text 2 is empty"),
+            (["embed", "a", "--batch-size", "0"], "batch_size is 0"),
+            (["embed", "a", "--batch-size", "many"], "argument --batch-size: invalid int value: 'many'; see"),
+            (["embed", "a", "--output", "no/x.npy"], "no/x.npy cannot be made: no is no folder"),
+            (["fill-mask", "[MASK]", "--top-k", str(10**25)], "it can be 1 to 8000"),
+            (["next-sentence", "a", ""], "both texts must have words in them"),
+            (["corpus", "--output", "no/x.txt"], "no/x.txt cannot be made: no is no folder"),
             (["pretrain", "nowhere.txt"], "nowhere.txt"),
             (["pretrain", "--length", "4"], "length is 4; it must be at least 8"),
-            (["pretrain", "--init", "nowhere"], "nowhere/config.json"),
+            (["pretrain", "--init", "nowhere"], "nowhere does not exist; a model is a folder"),
+            (["pretrain", "--learning-rate", "nan"], "learning_rate is nan"),
             (["plot", "nowhere"], "nowhere does not exist"),
             (["export-optimizer", "nowhere"], "nowhere"),
             (["download", "no/such/name"], "no/such/name"),
@@ -147,16 +129,51 @@ class TestWhatTheUserGotWrong:
         code, _, err = run("fill-mask", "--model", folder, "the cat sat")
         assert (code, err) == (2, "numbert fill-mask: there is no [MASK] in 'the cat sat'\n")
 
-    def test_a_closed_pipe_is_no_error(self):
-        done = subprocess.run(
-            f"{sys.executable} -m numbert shapes | head -n 1",
-            shell=True,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.startswith("embeddings.word_embeddings")
-        assert done.stderr == ""
+    @pytest.mark.parametrize("arguments", [[], ["sing"], ["embed"], ["embed", "a", "--no-such-option"]])
+    def test_options_that_are_none_are_one_line_that_names_help(self, run, arguments):
+        code, out, err = run(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "--help" in err
+        assert "documentation" not in err
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("embed", "a", "--model"),
+            ("fill-mask", "[MASK]", "--model"),
+            ("next-sentence", "a", "b", "--model"),
+            ("summary", "--model"),
+            ("shapes", "--model"),
+            ("inspect",),
+            ("pretrain", "--init"),
+            ("bench", "--cold-start"),
+            ("plot",),
+            ("export-optimizer",),
+            ("publish", "--output", "out"),
+        ],
+        ids=lambda arguments: arguments[0],
+    )
+    def test_a_file_where_a_folder_is_meant_is_named_with_its_folder(self, run, arguments, folder, tmp_path):
+        path = Path(folder) / "model.safetensors"
+        code, out, err = run(*arguments, path)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"{path} is " in err
+        assert err.endswith(f"the folder that it is in, {folder}\n")
+
+    def test_a_configuration_is_a_file_or_in_a_folder(self, run, folder):
+        assert run("summary", "--model", Path(folder) / "config.json") == run("summary", "--model", folder)
+
+    @pytest.mark.parametrize("command", [("embed", "a"), ("corpus",)], ids=lambda command: command[0])
+    def test_a_folder_where_a_file_is_meant(self, run, command, tmp_path):
+        code, out, err = run(*command, "--output", tmp_path)
+        assert (code, out) == (2, "")
+        assert err == f"numbert {command[0]}: {tmp_path} exists; name a file that does not\n"
+
+    def test_an_error_that_comes_late_leaves_no_file(self, run, folder, tmp_path):
+        path = tmp_path / "x.npy"
+        code, _, err = run("embed", "--model", folder, "a", "--batch-size", 0, "--output", path)
+        assert (code, err) == (2, "numbert embed: batch_size is 0; it must be at least 1\n")
+        assert not path.exists()
 
 
 class TestARun:
@@ -235,7 +252,7 @@ class TestARun:
         assert run("fill-mask", "--model", folder, "Cat [MASK] bird.")[0] == 0
 
 
-def test_the_documentation_as_a_text_to_pretrain_on(run, tmp_path, monkeypatch):
+def test_the_corpus_as_a_text_to_pretrain_on(run, tmp_path, monkeypatch):
     package = tmp_path / "package"
     package.mkdir()
     for name in ("one", "two"):
@@ -243,16 +260,17 @@ def test_the_documentation_as_a_text_to_pretrain_on(run, tmp_path, monkeypatch):
         (package / f"{name}.py").write_text(f'"""{docstring}"""\n')
     (package / "none.py").touch()
     monkeypatch.setattr(documentation, "default_roots", lambda: [package])
-    code, out, _ = run("documentation")
-    assert code == 0
+    code, out, err = run("corpus")
+    assert (code, err) == (0, "")
+    assert run("documentation") == (0, out, "numbert documentation is called `numbert corpus` now\n")
     assert out.split("\n\n")[0] == "Describes number one in a word.\nIt has two sentences of several words."
-    code, _, err = run("documentation", "--output", tmp_path / "docs.txt")
+    code, _, err = run("corpus", "--output", tmp_path / "docs.txt")
     assert (code, err) == (0, f"{tmp_path / 'docs.txt'}: 2 documents, 0.00 MB\n")
     assert (tmp_path / "docs.txt").read_text() == out
-    code, _, err = run("documentation", "--output", tmp_path / "docs.txt")
+    code, _, err = run("corpus", "--output", tmp_path / "docs.txt")
     assert (code, err) == (
         2,
-        f"numbert documentation: {tmp_path / 'docs.txt'} exists; name a file that does not\n",
+        f"numbert corpus: {tmp_path / 'docs.txt'} exists; name a file that does not\n",
     )
 
 
@@ -261,3 +279,19 @@ def test_gradcheck_of_some_layers(run):
     assert code == 0
     assert "LayerNorm" in out
     assert "layers proved" in out
+
+
+def test_help_names_no_old_name(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "corpus" in out
+    assert "the text that pretrain learns from" in out
+    assert "    documentation" not in out
+
+
+def test_ctrl_c(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(summary, "summary", interrupted)
+    assert run("summary") == (130, "", "numbert summary: stopped\n")

@@ -1,6 +1,6 @@
 """Bugs that people really make when they write BERT and its backward: a file for each package of numbert."""
 
-from mutants import bert, files, inference, nn, pretrain, text, train
+from mutants import bert, cli, files, inference, nn, pretrain, text, train
 
 MUTANTS = [
     *nn.MUTANTS,
@@ -10,4 +10,5 @@ MUTANTS = [
     *train.MUTANTS,
     *inference.MUTANTS,
     *pretrain.MUTANTS,
+    *cli.MUTANTS,
 ]

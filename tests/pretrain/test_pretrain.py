@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, digests, weights
+from tqdm import tqdm
 
 from numbert import BertConfig, BertForPreTraining, BertModel, InputError, progress
 from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, load_tokenizer, save_tokenizer
@@ -505,7 +506,7 @@ def test_without_a_terminal_there_are_lines_and_no_bar(text, tmp_path, monkeypat
 
 def test_on_a_terminal_there_is_a_bar(text, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(progress.tqdm, "__init__", partialmethod(progress.tqdm.__init__, mininterval=0))
+    monkeypatch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, mininterval=0))
     pretrain([text], tmp_path / "model", steps=4, **(TINY | {"progress": True}))
     error = capsys.readouterr().err
     assert "4/4" in error

@@ -1,6 +1,7 @@
 """publish: what is given to others is the run's model, and the card's numbers are its own."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +44,14 @@ def test_single_precision_where_half_would_cost_something(result, tmp_path, monk
     publish_run(result.folder, tmp_path / "given")
     assert weights(tmp_path / "given") == weights(result.folder)
     assert "Saved as single precision" in (tmp_path / "given" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_the_name_of_a_text_may_be_no_utf_8(tmp_path):
+    text = by_kind(tmp_path / "caf\udce9.txt")
+    result = pretrain([text], tmp_path / "run", steps=2, **TINY)
+    publish_run(result.folder, tmp_path / "given")
+    assert "caf\\udce9.txt (SHA-256" in (tmp_path / "given" / "MODEL_CARD.md").read_text()
 
 
 def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):

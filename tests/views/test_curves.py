@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -215,6 +216,33 @@ class TestTheFile:
             f"p.plot_run({str(folder(run(lines=2)))!r}); assert 'matplotlib.pyplot' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestMplbackend:
+    """It names the backend for windows, which no picture here needs."""
+
+    @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "widget"])
+    def test_the_picture_is_drawn_whatever_it_names(self, folder, backend):
+        path = folder(run(lines=2))
+        command = [sys.executable, "-m", "numbert", "plot", str(path)]
+        environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+        done = subprocess.run(
+            command, env=environment | {"MPLBACKEND": backend}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, f"{path / 'curves.png'}\n"), done.stderr
+        assert (path / "curves.png").read_bytes().startswith(PNG)
+
+    def test_pyplot_has_the_one_that_is_named_and_the_environment_keeps_it(self):
+        code = (
+            "import os; from numbert.views.curves import draw; draw([{'step': 1}]);"
+            "import matplotlib.pyplot as plt;"
+            "assert (plt.get_backend(), os.environ['MPLBACKEND']) == ('svg', 'svg')"
+        )
+        subprocess.run([sys.executable, "-c", code], env=os.environ | {"MPLBACKEND": "svg"}, check=True)
+
+    def test_numbert_is_imported_without_matplotlib(self):
+        code = "import sys, numbert; assert 'matplotlib' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], env=os.environ | {"MPLBACKEND": "widget"}, check=True)
 
 
 class TestWhatTheUserGotWrong:
