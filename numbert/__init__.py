@@ -6,7 +6,7 @@ Every layer is here under its name; mathematics as pairs of plain functions is i
 from typing import NoReturn
 
 from numbert import bert, nn
-from numbert.bert import *  # noqa: F403 (every class of the seeds: numbert.bert.__all__)
+from numbert.bert.tasks.registry import *  # noqa: F403 (every class)
 from numbert.config import BertConfig
 from numbert.errors import InputError, NotYetError
 from numbert.files.shipped import shipped_model

@@ -1,5 +1,6 @@
 """What is packed, with which versions it works, and the commands that look after style."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from places import ROOT
+
+import numbert
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -47,8 +50,6 @@ def test_each_file_of_the_model_is_among_the_package_data():
 
 
 def test_the_version_is_the_same_everywhere():
-    import numbert
-
     assert numbert.__version__ == PROJECT["version"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"\n## [{PROJECT['version']}]" in changes
@@ -86,7 +87,7 @@ def test_pre_commit_runs_the_linters_that_ci_runs():
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
     """(the source archive, the wheel that was built from it, the wheel that was built from the checkout)."""
-    pytest.importorskip("build", reason="needs the `dev` extra")
+    pytest.importorskip("twine", reason="needs the `dev` extra")
     folder = tmp_path_factory.mktemp("archives")
     # A copy, since setuptools would put what an earlier build left in build/ into the wheel.
     checkout = folder / "checkout"
@@ -129,3 +130,16 @@ def test_the_source_archive_holds_what_the_same_wheel_is_built_from(archives):
 @pytest.mark.build
 def test_an_index_would_take_the_archives_and_show_the_readme(archives):
     subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *archives[:2]], check=True)
+
+
+@pytest.mark.build
+def test_type_checkers_know_each_public_class(tmp_path):
+    pytest.importorskip("mypy", reason="needs the `dev` extra")
+    classes = [name for name in numbert.__all__ if isinstance(getattr(numbert, name), type)]
+    lines = [f"def take_{name}(x: numbert.{name}) -> None: ..." for name in classes]
+    (tmp_path / "use.py").write_text("\n".join(["import numbert", *lines, ""]))
+    subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "use.py"],
+        check=True,
+        env={**os.environ, "MYPYPATH": str(ROOT), "MYPY_CACHE_DIR": str(tmp_path)},
+    )

@@ -84,7 +84,7 @@ MUTANTS = [
     ),
     Mutant(
         "residual-after-layer-norm",
-        "bert/attention.py",
+        "bert/residual.py",
         "return self.LayerNorm(hidden_states + input_tensor)",
         "return self.LayerNorm(hidden_states) + input_tensor",
         "the residual connection around the norm instead of inside it",
@@ -108,7 +108,7 @@ MUTANTS = [
     ),
     Mutant(
         "every-layer-drawn-alike",
-        "bert/layer.py",
+        "bert/encoder.py",
         "[BertLayer(config, seed=self.rng, dtype=dtype) for",
         "[BertLayer(config, seed=0, dtype=dtype) for",
         "one seed for each layer instead of one generator for all",
@@ -116,7 +116,7 @@ MUTANTS = [
     ),
     Mutant(
         "layers-undone-in-forward-order",
-        "bert/layer.py",
+        "bert/encoder.py",
         "for layer in reversed(list(self.layer)):",
         "for layer in self.layer:",
         "reversed() forgotten: with one layer nobody notices",
@@ -282,7 +282,7 @@ MUTANTS = [
     ),
     Mutant(
         "dropout-drawn-anew",
-        "bert/layer.py",
+        "bert/encoder.py",
         "        self.rng.bit_generator.state = state\n",
         "",
         "the layer runs again with other random numbers: every gradient is that of another forward",
@@ -290,7 +290,7 @@ MUTANTS = [
     ),
     Mutant(
         "generator-left-in-the-past",
-        "bert/layer.py",
+        "bert/encoder.py",
         "            self.rng.bit_generator.state = now\n",
         "            pass\n",
         "the next step draws the same numbers as this one; this step's gradients are right",
@@ -298,7 +298,7 @@ MUTANTS = [
     ),
     Mutant(
         "one-generator-state-for-all-layers",
-        "bert/layer.py",
+        "bert/encoder.py",
         "saved.attention_mask, saved.rng_states.pop())",
         "saved.attention_mask, saved.rng_states[0])",
         "the state at the start of forward: right for the first layer, and for a model of one",
@@ -306,7 +306,7 @@ MUTANTS = [
     ),
     Mutant(
         "mask-not-kept",
-        "bert/layer.py",
+        "bert/encoder.py",
         "attention_mask=attention_mask if checkpointing else None",
         "attention_mask=None",
         "the second forward looks at the padding",
@@ -314,7 +314,7 @@ MUTANTS = [
     ),
     Mutant(
         "layer-outputs-kept-for-inputs",
-        "bert/layer.py",
+        "bert/encoder.py",
         "            hidden_states = layer_outputs[0]\n",
         "            hidden_states = layer_outputs[0]\n"
         "            layer_inputs[-1:] = [hidden_states] if checkpointing else []\n",
@@ -323,7 +323,7 @@ MUTANTS = [
     ),
     Mutant(
         "activations-kept-all-the-same",
-        "bert/layer.py",
+        "bert/encoder.py",
         "with no_grad() if checkpointing else contextlib.nullcontext():",
         "with contextlib.nullcontext():",
         "everything is right, and nothing is saved: only a look at the memory can tell",
@@ -331,7 +331,7 @@ MUTANTS = [
     ),
     Mutant(
         "checkpointing-in-eval",
-        "bert/layer.py",
+        "bert/encoder.py",
         "self.gradient_checkpointing and self.training and remembering()",
         "self.gradient_checkpointing and remembering()",
         "time spent for a model that is only looked at, and whose arrays are then not there to see",
@@ -339,7 +339,7 @@ MUTANTS = [
     ),
     Mutant(
         "loaded-model-in-training",
-        "bert/model.py",
+        "bert/pretrained.py",
         "        return model.eval()\n",
         "        return model\n",
         "dropout in every answer of a model that was only to be used",

@@ -307,7 +307,7 @@ MUTANTS = [
     Mutant(
         "no-grad-remembers",
         "nn/module.py",
-        "        if _remembering.get():\n            self.saved",
+        "        if remembering():\n            self.saved",
         "        if True:\n            self.saved",
         "activations pile up in inference, and threads write into one model",
         tests=(f"{CONTRACT}::TestSwitches",),

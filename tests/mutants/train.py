@@ -124,7 +124,7 @@ MUTANTS = [
     ),
     Mutant(
         "metrics-twice",
-        "pretrain/runs.py",
+        "train/metrics.py",
         'if line["step"] <= step]',
         "if True]",
         "a resumed run writes some lines of metrics a second time",
