@@ -6,6 +6,6 @@ from mutants import MUTANTS
 from mutants.machinery import ROOT
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.file}:{mutant.name}")
 def test_the_line_is_in_its_file_exactly_once(mutant):
     mutant.applied_to((ROOT / "numbert" / mutant.file).read_text(encoding="utf-8"))
