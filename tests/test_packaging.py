@@ -81,6 +81,13 @@ def test_pre_commit_runs_the_linters_that_ci_runs():
     assert config.count("language: system") == config.count("pass_filenames: false") == len(hooks) >= 3
 
 
+def test_contributing_names_each_kind_of_test_and_each_extra_as_it_is():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    markers = {marker.partition(":")[0] for marker in PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+    assert set(re.findall(r"pytest -m (\w+)", page)) == markers
+    assert set(re.findall(r'"\.\[(\w+)\]"', page)) <= set(PROJECT["optional-dependencies"])
+
+
 # --- the archives ------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Every planted bug still has its line: without running any, so that who changes that line learns it at once."""
+"""Every planted bug still has its line: told without running any, so that who changes the line learns it at once."""
 
 import pytest
 
@@ -9,3 +9,7 @@ from mutants.machinery import ROOT
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.file}:{mutant.name}")
 def test_the_line_is_in_its_file_exactly_once(mutant):
     mutant.applied_to((ROOT / "numbert" / mutant.file).read_text(encoding="utf-8"))
+
+
+def test_the_readme_counts_them():
+    assert f"| {len(MUTANTS)} planted bugs, each caught" in (ROOT / "README.md").read_text(encoding="utf-8")
