@@ -1,4 +1,4 @@
-"""Every planted bug still has its line: told without running any, so that who changes the line learns it at once."""
+"""Every planted bug still has its line: told without running any, so that who changes the line learns it."""
 
 import pytest
 
