@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from numbert import bert, nn
-from numbert.bert import *  # noqa: F403 (every class: numbert.bert.__all__)
+from numbert.bert.tasks.registry import *  # noqa: F403 (every class)
 from numbert.config import BertConfig
 from numbert.errors import InputError, NotYetError
 from numbert.files.shipped import shipped_model

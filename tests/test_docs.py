@@ -21,7 +21,8 @@ from places import ROOT
 import numbert
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [*DOCS, ROOT / "README.md", *sorted((ROOT / "weights").glob("*.md"))]
+TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
+PAGES = [*DOCS, *TOP, *sorted((ROOT / "weights").glob("*.md"))]
 SOURCE = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "numbert").rglob("*.py")

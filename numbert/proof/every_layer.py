@@ -1,5 +1,6 @@
 """The proof of every layer of numbert."""
 
+# ruff: noqa: F405
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -7,22 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numbert.bert.attention import BertAttention, BertSelfAttention
-from numbert.bert.embeddings import BertEmbeddings
-from numbert.bert.encoder import BertEncoder
-from numbert.bert.heads import (
-    BertLMPredictionHead,
-    BertOnlyMLMHead,
-    BertOnlyNSPHead,
-    BertPredictionHeadTransform,
-    BertPreTrainingHeads,
-)
-from numbert.bert.layer import BertIntermediate, BertLayer
-from numbert.bert.model import BertModel
-from numbert.bert.pooler import BertPooler
-from numbert.bert.pretrained import BertPreTrainedModel
-from numbert.bert.residual import BertOutput, BertSelfOutput
-from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.bert.tasks.registry import *  # noqa: F403 (every class)
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.activations import ACT2FN
