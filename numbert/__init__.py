@@ -3,10 +3,11 @@
 Every layer is here under its name; mathematics as pairs of plain functions is in `numbert.nn`.
 """
 
-from typing import NoReturn
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from numbert import bert, nn
-from numbert.bert import *  # noqa: F403 (every class of the seeds: numbert.bert.__all__)
+from numbert.bert import *  # noqa: F403 (every class: numbert.bert.__all__)
 from numbert.config import BertConfig
 from numbert.errors import InputError, NotYetError
 from numbert.files.shipped import shipped_model
@@ -14,8 +15,7 @@ from numbert.files.tokenizer import load_tokenizer
 from numbert.inference import embed, fill_mask, next_sentence
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, Parameter
-from numbert.nn.switches import no_grad
-from numbert.proof import GradcheckError, gradcheck
+from numbert.nn.switches import keep_saved, no_grad
 from numbert.train.optimizer import AdamW, clip_grad_norm
 
 __version__ = "0.1.0"
@@ -37,12 +37,18 @@ __all__ = [
     "embed",
     "fill_mask",
     "gradcheck",
+    "keep_saved",
     "load_tokenizer",
     "next_sentence",
     "nn",
     "no_grad",
     "shipped_model",
 ]
+
+# What takes long to load and is not always needed.
+if TYPE_CHECKING:
+    from numbert.proof import GradcheckError, gradcheck
+_LATER = {"GradcheckError": "numbert.proof", "gradcheck": "numbert.proof"}
 
 NOT_YET = (
     "BertLMHeadModel",
@@ -53,8 +59,15 @@ NOT_YET = (
 )
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+        return value
     if name in NOT_YET:
         # No AttributeError: `from numbert import NAME` would turn one into an ImportError without the reason.
         raise NotYetError(f"{name} is not in numbert yet")
-    raise AttributeError(f"{name} is not a name of numbert")
+    raise AttributeError(f"module 'numbert' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

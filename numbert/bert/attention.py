@@ -10,13 +10,18 @@ from numpy.typing import DTypeLike
 from numbert.bert.residual import BertSelfOutput
 from numbert.config import BertConfig
 from numbert.nn.array import Array
-from numbert.nn.functional import attention, attention_backward
+from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores
+from numbert.nn.functional import join_heads, join_heads_backward, split_heads, split_heads_backward
 from numbert.nn.layers import Dropout, Linear
 from numbert.nn.module import Module
 
 
 class BertSelfAttention(Module):
-    """h heads of scaled dot-product attention side by side: seeds' BertSelfAttention. [b,l,e] -> [b,l,e]."""
+    """h heads of scaled dot-product attention side by side. [b,l,e] -> [b,l,e].
+
+    Each step is a layer, which hooks can watch and replace: `scores`, `mask` (where there is one), `probs`,
+    `dropout` and `context`.
+    """
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         seed = np.random.default_rng(seed)
@@ -27,17 +32,15 @@ class BertSelfAttention(Module):
         self.query = Linear(config.hidden_size, self.all_head_size, **draw)
         self.key = Linear(config.hidden_size, self.all_head_size, **draw)
         self.value = Linear(config.hidden_size, self.all_head_size, **draw)
+        self.scores = AttentionScores()
+        self.mask = AttentionMask()
+        self.probs = AttentionProbs()
         self.dropout = Dropout(config.attention_probs_dropout_prob, seed=seed)
+        self.context = AttentionContext()
 
     def transpose_for_scores(self, x: Array) -> Array:
-        """[b,l,e] -> [b,h,l,d]: split e into heads, then bring them forward (a reshape alone would mix them)."""
-        b, length, _ = x.shape
-        return x.reshape(b, length, self.num_attention_heads, self.attention_head_size).transpose(0, 2, 1, 3)
-
-    def transpose_from_scores(self, x: Array) -> Array:
-        """[b,h,l,d] -> [b,l,e]: the inverse of `transpose_for_scores`, and so its gradient."""
-        b, _, length, _ = x.shape
-        return x.transpose(0, 2, 1, 3).reshape(b, length, self.all_head_size)
+        """[b,l,e] -> [b,h,l,d]. See `split_heads`."""
+        return split_heads(x, self.num_attention_heads)
 
     def forward(
         self, hidden_states: Array, attention_mask: Array | None = None, output_attentions: bool = False
@@ -52,17 +55,21 @@ class BertSelfAttention(Module):
         key_layer = self.transpose_for_scores(self.key(hidden_states))  # [b,r,e] -> [b,h,r,d]
         value_layer = self.transpose_for_scores(self.value(hidden_states))  # [b,r,e] -> [b,h,r,d]
 
-        b, h, length, _ = query_layer.shape
-        keep = self.dropout.draw((b, h, length, key_layer.shape[2]), query_layer.real.dtype)
-        context_layer, attention_probs = attention(query_layer, key_layer, value_layer, attention_mask, keep)
+        attention_scores = self.scores(query_layer, key_layer)  # [b,h,l,r]
+        if attention_mask is not None:
+            attention_scores = self.mask(attention_scores, attention_mask)
+        attention_probs = self.probs(attention_scores)
+        context_layer = self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]
+
+        # For those who look: the steps hold the same arrays, and each undoes itself.
         self.remember(
             query_layer=query_layer,
             key_layer=key_layer,
             value_layer=value_layer,
             attention_probs=attention_probs,
-            keep=keep,
+            masked=attention_mask is not None,
         )
-        context_layer = self.transpose_from_scores(context_layer)  # [b,h,l,d] -> [b,l,e]
+        context_layer = join_heads(context_layer)  # [b,h,l,d] -> [b,l,e]
         return (context_layer, attention_probs) if output_attentions else (context_layer,)
 
     def backward(self, d_context_layer: Array) -> Array:
@@ -70,24 +77,24 @@ class BertSelfAttention(Module):
 
         Derivation: docs/derivations.md#attention.
         """
-        saved = self.recall()
-        d_query_layer, d_key_layer, d_value_layer = attention_backward(
-            self.transpose_for_scores(d_context_layer),
-            saved.query_layer,
-            saved.key_layer,
-            saved.value_layer,
-            saved.attention_probs,
-            saved.keep,
-        )
+        masked = self.recall().masked
+        # context_layer = join_heads(context_layer)
+        d_context_layer = join_heads_backward(d_context_layer, self.num_attention_heads)  # [b,l,e] -> [b,h,l,d]
+        d_attention_probs, d_value_layer = self.context.backward(d_context_layer)
+        d_attention_probs = self.dropout.backward(d_attention_probs)
+        d_attention_scores = self.probs.backward(d_attention_probs)
+        if masked:
+            d_attention_scores = self.mask.backward(d_attention_scores)
+        d_query_layer, d_key_layer = self.scores.backward(d_attention_scores)
         # hidden_states went into query, key and value: the three gradients add up.
-        d_hidden_states = self.query.backward(self.transpose_from_scores(d_query_layer))
-        d_hidden_states += self.key.backward(self.transpose_from_scores(d_key_layer))
-        d_hidden_states += self.value.backward(self.transpose_from_scores(d_value_layer))
+        d_hidden_states = self.query.backward(split_heads_backward(d_query_layer))
+        d_hidden_states += self.key.backward(split_heads_backward(d_key_layer))
+        d_hidden_states += self.value.backward(split_heads_backward(d_value_layer))
         return d_hidden_states
 
 
 class BertAttention(Module):
-    """Self-attention and its output with the residual connection: seeds' BertAttention. [b,l,e] -> [b,l,e]."""
+    """Self-attention and its output with the residual connection. [b,l,e] -> [b,l,e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         seed = np.random.default_rng(seed)

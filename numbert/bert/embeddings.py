@@ -15,7 +15,7 @@ from numbert.nn.module import Module
 
 
 class BertEmbeddings(Module):
-    """Word, position and token-type embeddings, summed, normalized and dropped out: seeds' BertEmbeddings.
+    """Word, position and token-type embeddings, summed, normalized and dropped out.
 
     input_ids, token_type_ids, position_ids: integers [b,l] -> [b,l,e].
     """

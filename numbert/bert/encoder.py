@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ from numbert.bert.outputs import BaseModelOutput
 from numbert.config import BertConfig
 from numbert.nn.array import Array
 from numbert.nn.module import Module, ModuleList
-from numbert.nn.switches import no_grad, remembering
+from numbert.nn.recompute import Rerun, run_without_remembering
+from numbert.nn.switches import keeping_saved, remembering
 
 
 class BertEncoder(Module):
-    """n layers, one after the other: seeds' BertEncoder. [b,l,e] -> [b,l,e].
+    """n layers, one after the other. [b,l,e] -> [b,l,e].
 
     Attributes:
         gradient_checkpointing: while training, keep each layer's input only, and let backward run the layer once
@@ -40,26 +40,21 @@ class BertEncoder(Module):
     ) -> BaseModelOutput:
         """[b,l,e] -> BaseModelOutput."""
         checkpointing = self.gradient_checkpointing and self.training and remembering()
-        layer_inputs: list[Array] = []
-        rng_states: list[Any] = []
+        reruns: list[Rerun] = []
         all_hidden_states: tuple[Array, ...] = (hidden_states,)
         all_self_attentions: tuple[Array, ...] = ()
         for layer in self.layer:
+            inputs = (hidden_states, attention_mask, output_attentions)
             if checkpointing:
-                layer.forget()  # what is left of an earlier forward would be taken for this one's
-                layer_inputs.append(hidden_states)
-                rng_states.append(self.rng.bit_generator.state)
-            with no_grad() if checkpointing else contextlib.nullcontext():
-                layer_outputs = layer(hidden_states, attention_mask, output_attentions)
+                layer_outputs, rerun = run_without_remembering(layer, self.rng, *inputs)
+                reruns.append(rerun)
+            else:
+                layer_outputs = layer(*inputs)
             hidden_states = layer_outputs[0]
             if output_hidden_states:
                 all_hidden_states += (hidden_states,)
             all_self_attentions += layer_outputs[1:]
-        self.remember(
-            layer_inputs=layer_inputs,
-            rng_states=rng_states,
-            attention_mask=attention_mask if checkpointing else None,
-        )
+        self.remember(reruns=reruns if checkpointing else None)
         return BaseModelOutput(
             last_hidden_state=hidden_states,
             hidden_states=all_hidden_states if output_hidden_states else None,
@@ -72,29 +67,15 @@ class BertEncoder(Module):
         Raises:
             RuntimeError: forward was in train() with gradient checkpointing, and this is in eval().
         """
-        saved = self.recall()
-        d_hidden_states = d_last_hidden_state
-        for layer in reversed(list(self.layer)):
-            if saved.layer_inputs:
-                # pop, so that each input is let go with the layer's own activations.
-                self.run_again(layer, saved.layer_inputs.pop(), saved.attention_mask, saved.rng_states.pop())
-            d_hidden_states = layer.backward(d_hidden_states)
-        return d_hidden_states
-
-    def run_again(self, layer: BertLayer, hidden_states: Array, attention_mask: Array | None, state: Any) -> None:
-        """The layer's forward as it was, dropout too, so that it remembers. The generator stays where it is.
-
-        Args:
-            hidden_states: the layer's input, [b,l,e].
-            state: of the generator when the layer ran.
-        """
-        if not self.training:
+        reruns = self.recall().reruns
+        if reruns is not None and not self.training:
             raise RuntimeError(
                 "BertEncoder.backward: with gradient checkpointing, stay in train() between forward and backward"
             )
-        now = self.rng.bit_generator.state
-        self.rng.bit_generator.state = state
-        try:
-            layer(hidden_states, attention_mask)
-        finally:
-            self.rng.bit_generator.state = now
+        d_hidden_states = d_last_hidden_state
+        for number in reversed(range(len(self.layer))):
+            part = self.layer[number] if reruns is None else reruns[number]
+            d_hidden_states = part.backward(d_hidden_states)
+            if reruns is not None and not keeping_saved():
+                reruns[number] = None  # its input is let go with the layer's own activations
+        return d_hidden_states if len(self.layer) else d_last_hidden_state.copy()

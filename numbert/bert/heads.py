@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,30 @@ from numpy.typing import DTypeLike
 from numbert.config import BertConfig
 from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
-from numbert.nn.functional import IGNORE, cross_entropy, cross_entropy_backward
+from numbert.nn.functional import IGNORE
 from numbert.nn.layers import LayerNorm, Linear
+from numbert.nn.losses import CrossEntropyLoss
 from numbert.nn.module import Module, Parameter
 from numbert.nn.switches import no_grad
 
 
+@dataclass(frozen=True)
+class HeadLoss:
+    """What the `loss` of a head returns.
+
+    Attributes:
+        loss: a scalar, the mean cross-entropy over what has a label; None where no labels were given.
+        logits: a score for each class, of the shape that forward gives; None where they were not asked for.
+        probs: their softmax, of the m labelled positions alone [m,v], or [b,2]; None where no labels were given.
+    """
+
+    loss: Array | None
+    logits: Array | None
+    probs: Array | None
+
+
 class BertPredictionHeadTransform(Module):
-    """LayerNorm(act(dense(hidden_states))): seeds' BertPredictionHeadTransform. [..., e] -> [..., e]."""
+    """LayerNorm(act(dense(hidden_states))). [..., e] -> [..., e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         e = config.hidden_size
@@ -37,7 +54,7 @@ class BertPredictionHeadTransform(Module):
 
 
 class BertLMPredictionHead(Module):
-    """A score for every word of the vocabulary: seeds' BertLMPredictionHead. [..., e] -> [..., v].
+    """A score for every word of the vocabulary. [..., e] -> [..., v].
 
     Args:
         decoder_weight: the word embeddings [v,e], to be used again as the decoder's weight (tied: both uses
@@ -65,6 +82,7 @@ class BertLMPredictionHead(Module):
         # One Parameter with two names; a layer's own parameters come before its children's, so that this is
         # the first: cls.predictions.bias, as in the published checkpoints.
         self.bias = self.decoder.bias
+        self.loss_fct = CrossEntropyLoss()
 
     def forward(self, hidden_states: Array) -> Array:
         """[..., e] -> [..., v]."""
@@ -75,9 +93,42 @@ class BertLMPredictionHead(Module):
         """d_prediction_scores [..., v] -> d_hidden_states [..., e]."""
         return self.transform.backward(self.decoder.backward(d_prediction_scores))
 
+    def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
+        """The mean cross-entropy over the labelled positions, with logits [b,l,v] and probs [m,v].
+
+        The others touch neither loss nor gradient, so only the m labelled ones of b*l are decoded for backward
+        (about one in seven in pretraining, and decoding all adds a quarter to the products of a base model):
+        docs/derivations.md#masked-positions.
+
+        Args:
+            sequence_output: [b,l,e]
+            labels: integers [b,l], -100 where there is nothing to predict.
+            return_logits: decode the other positions too, for the caller to see.
+        """
+        labelled = labels.reshape(-1) != IGNORE  # [b*l]
+        hidden_states = sequence_output.reshape(-1, sequence_output.shape[-1])  # [b*l,e]
+        scores = self(hidden_states[labelled])  # [m,e] -> [m,v]
+        loss, probs = self.loss_fct(scores, labels.reshape(-1)[labelled])
+        self.remember(labels=labels)
+        if not return_logits:
+            return HeadLoss(loss, None, probs)
+        logits = np.empty((len(labelled), scores.shape[-1]), scores.dtype)
+        logits[labelled] = scores
+        with no_grad():
+            logits[~labelled] = self(hidden_states[~labelled])
+        return HeadLoss(loss, logits.reshape(*labels.shape, -1), probs)
+
+    def loss_backward(self, d_loss: float = 1.0) -> Array:
+        """-> d_sequence_output [b,l,e], zero where nothing was predicted: docs/derivations.md#masked-positions."""
+        labels = self.recall().labels  # [b,l]
+        d_rows = self.backward(self.loss_fct.backward(d_loss))  # [m,v] -> [m,e]
+        d_sequence_output = np.zeros((*labels.shape, d_rows.shape[-1]), d_rows.dtype)
+        d_sequence_output[labels != IGNORE] = d_rows
+        return d_sequence_output
+
 
 class BertOnlyMLMHead(Module):
-    """seeds' BertOnlyMLMHead. [b,l,e] -> [b,l,v]."""
+    """The head for masked words alone. [b,l,e] -> [b,l,v]."""
 
     def __init__(
         self,
@@ -97,12 +148,21 @@ class BertOnlyMLMHead(Module):
         """d_prediction_scores [b,l,v] -> d_sequence_output [b,l,e]."""
         return self.predictions.backward(d_prediction_scores)
 
+    def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
+        """As `BertLMPredictionHead.loss`."""
+        return self.predictions.loss(sequence_output, labels, return_logits)
+
+    def loss_backward(self, d_loss: float = 1.0) -> Array:
+        """-> d_sequence_output [b,l,e]. As `BertLMPredictionHead.loss_backward`."""
+        return self.predictions.loss_backward(d_loss)
+
 
 class BertOnlyNSPHead(Module):
-    """Scores for "is next" (0) and "is not" (1): seeds' BertOnlyNSPHead. [b,e] -> [b,2]."""
+    """Scores for "is next" (0) and "is not" (1). [b,e] -> [b,2]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         self.seq_relationship = Linear(config.hidden_size, 2, std=config.initializer_range, seed=seed, dtype=dtype)
+        self.loss_fct = CrossEntropyLoss()
 
     def forward(self, pooled_output: Array) -> Array:
         """[b,e] -> [b,2]."""
@@ -112,9 +172,24 @@ class BertOnlyNSPHead(Module):
         """d_seq_relationship_score [b,2] -> d_pooled_output [b,e]."""
         return self.seq_relationship.backward(d_seq_relationship_score)
 
+    def loss(self, pooled_output: Array, labels: Array) -> HeadLoss:
+        """The mean cross-entropy over the labelled pairs, with logits and probs [b,2].
+
+        Args:
+            pooled_output: [b,e]
+            labels: integers [b], 0 is next, 1 is not, -100 where there is nothing to predict.
+        """
+        logits = self(pooled_output)  # [b,e] -> [b,2]
+        loss, probs = self.loss_fct(logits, labels)
+        return HeadLoss(loss, logits, probs)
+
+    def loss_backward(self, d_loss: float = 1.0) -> Array:
+        """-> d_pooled_output [b,e]."""
+        return self.backward(self.loss_fct.backward(d_loss))  # [b,2] -> [b,e]
+
 
 class BertPreTrainingHeads(Module):
-    """Both heads: seeds' BertPreTrainingHeads. [b,l,e], [b,e] -> [b,l,v], [b,2]."""
+    """Both heads. [b,l,e], [b,e] -> [b,l,v], [b,2]."""
 
     def __init__(
         self,
@@ -127,6 +202,7 @@ class BertPreTrainingHeads(Module):
         seed = np.random.default_rng(seed)
         self.predictions = BertLMPredictionHead(config, decoder_weight, seed=seed, dtype=dtype)
         self.seq_relationship = Linear(config.hidden_size, 2, std=config.initializer_range, seed=seed, dtype=dtype)
+        self.loss_fct = CrossEntropyLoss()
 
     def forward(self, sequence_output: Array, pooled_output: Array) -> tuple[Array, Array]:
         """[b,l,e], [b,e] -> prediction_scores [b,l,v], seq_relationship_score [b,2]."""
@@ -139,44 +215,46 @@ class BertPreTrainingHeads(Module):
             self.seq_relationship.backward(d_seq_relationship_score),
         )
 
+    def loss(
+        self,
+        sequence_output: Array,
+        pooled_output: Array,
+        labels: Array | None = None,
+        next_sentence_label: Array | None = None,
+        return_logits: bool = True,
+    ) -> tuple[HeadLoss, HeadLoss]:
+        """Of masked words and of next sentences; where labels are not given, the logits alone.
 
-def masked_lm_loss(
-    predictions: BertLMPredictionHead, sequence_output: Array, labels: Array, return_logits: bool
-) -> tuple[Array, Array | None, Array]:
-    """The mean cross-entropy over the labelled positions.
+        Args:
+            sequence_output: [b,l,e]
+            pooled_output: [b,e]
+            labels: integers [b,l], as `BertLMPredictionHead.loss` takes them.
+            next_sentence_label: integers [b], as `BertOnlyNSPHead.loss` takes them.
+            return_logits: False leaves the logits of masked words out where they have labels.
+        """
+        if labels is None:
+            masked_lm = HeadLoss(None, self.predictions(sequence_output), None)
+        else:
+            masked_lm = self.predictions.loss(sequence_output, labels, return_logits)
+        seq_relationship_score = self.seq_relationship(pooled_output)  # [b,e] -> [b,2]
+        if next_sentence_label is None:
+            return masked_lm, HeadLoss(None, seq_relationship_score, None)
+        loss, probs = self.loss_fct(seq_relationship_score, next_sentence_label)
+        return masked_lm, HeadLoss(loss, seq_relationship_score, probs)
 
-    The others touch neither loss nor gradient, so only the m labelled ones of b*l are decoded for backward
-    (about one in seven in pretraining, and decoding all adds a quarter to the products of a base model):
-    docs/derivations.md#masked-positions.
+    def loss_backward(
+        self, d_mlm_loss: float | None, d_nsp_loss: float | None
+    ) -> tuple[Array | None, Array | None]:
+        """-> d_sequence_output [b,l,e], d_pooled_output [b,e].
 
-    Args:
-        sequence_output: [b,l,e]
-        labels: integers [b,l], -100 where there is nothing to predict.
-        return_logits: decode the other positions too, for the caller to see.
-
-    Returns:
-        loss, a scalar; logits [b,l,v] or None; and for backward: probs [m,v].
-    """
-    labelled = labels.reshape(-1) != IGNORE  # [b*l]
-    hidden_states = sequence_output.reshape(-1, sequence_output.shape[-1])  # [b*l,e]
-    scores = predictions(hidden_states[labelled])  # [m,e] -> [m,v]
-    loss, probs = cross_entropy(scores, labels.reshape(-1)[labelled])
-    if not return_logits:
-        return loss, None, probs
-    logits = np.empty((len(labelled), scores.shape[-1]), scores.dtype)
-    logits[labelled] = scores
-    with no_grad():
-        logits[~labelled] = predictions(hidden_states[~labelled])
-    return loss, logits.reshape(*labels.shape, -1), probs
-
-
-def masked_lm_loss_backward(
-    predictions: BertLMPredictionHead, d_loss: float, probs: Array, labels: Array
-) -> Array:
-    """-> d_sequence_output [b,l,e], zero where nothing was predicted: docs/derivations.md#masked-positions."""
-    flat = labels.reshape(-1)
-    labelled = flat != IGNORE
-    d_rows = predictions.backward(cross_entropy_backward(d_loss, probs, flat[labelled]))  # [m,v] -> [m,e]
-    d_sequence_output = np.zeros((len(flat), d_rows.shape[-1]), d_rows.dtype)
-    d_sequence_output[labelled] = d_rows
-    return d_sequence_output.reshape(*labels.shape, -1)
+        Args:
+            d_mlm_loss, d_nsp_loss: the gradients of the two losses; None for a loss that was not computed, whose
+                result is None too.
+        """
+        d_sequence_output = d_pooled_output = None
+        if d_mlm_loss is not None:
+            d_sequence_output = self.predictions.loss_backward(d_mlm_loss)
+        if d_nsp_loss is not None:
+            d_pooled_output = self.seq_relationship.backward(self.loss_fct.backward(d_nsp_loss))
+        self.use_up()
+        return d_sequence_output, d_pooled_output

@@ -17,7 +17,7 @@ from numbert.nn.module import Module
 
 
 class BertIntermediate(Module):
-    """act(dense(hidden_states)): seeds' BertIntermediate. [b,l,e] -> [b,l,f]."""
+    """act(dense(hidden_states)). [b,l,e] -> [b,l,f]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         self.dense = Linear(
@@ -36,7 +36,7 @@ class BertIntermediate(Module):
 
 
 class BertLayer(Module):
-    """Attention, then the feed-forward network: seeds' BertLayer. [b,l,e] -> [b,l,e]."""
+    """Attention, then the feed-forward network. [b,l,e] -> [b,l,e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         seed = np.random.default_rng(seed)

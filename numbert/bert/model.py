@@ -24,7 +24,7 @@ from numbert.nn.array import Array
 
 
 class BertModel(BertPreTrainedModel):
-    """Embeddings, encoder, pooler: seeds' BertModel. The arguments are in `BertPreTrainedModel`.
+    """Embeddings, encoder, pooler. The arguments are in `BertPreTrainedModel`.
 
     Args:
         add_pooling_layer: without it, pooler_output is None.
@@ -34,9 +34,12 @@ class BertModel(BertPreTrainedModel):
         self,
         config: BertConfig,
         add_pooling_layer: bool = True,
+        *,
         seed: int | np.random.Generator = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if not isinstance(add_pooling_layer, bool | np.bool_):
+            raise InputError(f"add_pooling_layer is {add_pooling_layer!r}; it must be True or False")
         super().__init__(config, seed, dtype)
         self.embeddings = BertEmbeddings(config, seed=self.rng, dtype=dtype)
         self.encoder = BertEncoder(config, seed=self.rng, dtype=dtype)
@@ -47,6 +50,7 @@ class BertModel(BertPreTrainedModel):
         input_ids: ArrayLike | None = None,
         attention_mask: ArrayLike | None = None,
         token_type_ids: ArrayLike | None = None,
+        *,
         position_ids: ArrayLike | None = None,
         head_mask: None = None,
         inputs_embeds: ArrayLike | None = None,
@@ -131,7 +135,7 @@ class BertModel(BertPreTrainedModel):
                 d_sequence_output += d_last_hidden_state
         elif d_last_hidden_state is not None:
             if self.pooler is not None:
-                self.pooler.forget()
+                self.pooler.use_up()
             d_sequence_output = d_last_hidden_state
         else:
             raise InputError("give d_last_hidden_state, d_pooler_output or both")

@@ -15,7 +15,7 @@ from numbert.nn.module import Module
 
 
 class BertPooler(Module):
-    """tanh(dense(first token)): seeds' BertPooler. [b,l,e] -> [b,e]."""
+    """tanh(dense(first token)). [b,l,e] -> [b,e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         e = config.hidden_size

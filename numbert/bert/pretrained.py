@@ -10,17 +10,14 @@ from numpy.typing import DTypeLike
 
 from numbert.bert.encoder import BertEncoder
 from numbert.config import BertConfig
-from numbert.errors import InputError
 from numbert.files.save import save_model
 from numbert.files.weights import Checkpoint, load_into
-from numbert.nn.module import Module
+from numbert.nn.module import Module, checked_dtype
 from numbert.nn.switches import uninitialized
-
-DTYPES = (np.float32, np.float64, np.complex128)
 
 
 class BertPreTrainedModel(Module):
-    """What every model shares: a configuration, a generator, initial weights, files: seeds' BertPreTrainedModel.
+    """What every model shares: a configuration, a generator, initial weights, files.
 
     Initial weights are as published: every Linear and Embedding draws from normal(0, initializer_range), biases
     and the [PAD] row are 0, LayerNorm weights are 1.
@@ -37,8 +34,7 @@ class BertPreTrainedModel(Module):
     base_model_prefix = "bert"
 
     def __init__(self, config: BertConfig, seed: int | np.random.Generator, dtype: DTypeLike) -> None:
-        if np.dtype(dtype) not in DTYPES:
-            raise InputError(f"dtype is {np.dtype(dtype)}; a model can be float32, float64 or complex128")
+        checked_dtype(dtype)
         config.refuse_what_is_not_there_yet()
         self.config = config
         self.rng = np.random.default_rng(seed)

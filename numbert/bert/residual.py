@@ -14,7 +14,7 @@ from numbert.nn.module import Module
 
 
 class BertSelfOutput(Module):
-    """LayerNorm(dropout(dense(hidden_states)) + input_tensor): seeds' BertSelfOutput, and seeds' BertOutput.
+    """LayerNorm(dropout(dense(hidden_states)) + input_tensor).
 
     [b,l,in], [b,l,e] -> [b,l,e], with in = e here.
     """
@@ -49,7 +49,7 @@ class BertSelfOutput(Module):
 
 
 class BertOutput(BertSelfOutput):
-    """BertSelfOutput from the intermediate size: seeds' BertOutput. [b,l,f], [b,l,e] -> [b,l,e]."""
+    """BertSelfOutput from the intermediate size. [b,l,f], [b,l,e] -> [b,l,e]."""
 
     @staticmethod
     def in_features(config: BertConfig) -> int:

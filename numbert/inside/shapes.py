@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def shapes(
     length: int = 13,
     saved: bool = False,
 ) -> list[ShapeRow]:
-    """The shape that every layer puts out, in the order in which they finish: seeds' list of shapes.
+    """The shape that every layer puts out, in the order in which they finish.
 
     Nothing of the real size is computed: a tiny twin of the model, whose sizes all differ, runs and tells the
     letters, and the letters tell the numbers.
@@ -61,7 +62,7 @@ def shapes(
     twin = model_class(twin_config, seed=0, dtype=np.float32).eval()
     rows: list[tuple[str, tuple[int, ...]]] = []
     for name, module in twin.named_modules():
-        _record(name, module, rows, saved)
+        module.register_forward_hook(partial(_record, rows, name, saved))
     ids = np.zeros((TWIN["b"], TWIN["l"]), dtype=np.int64)
     if saved:
         twin(ids, token_type_ids=ids)
@@ -92,25 +93,20 @@ def shapes(
     return table
 
 
-def _record(name: str, module: Module, rows: list[tuple[str, tuple[int, ...]]], saved: bool) -> None:
-    """Makes this one module note the shapes of its output whenever it runs."""
-    forward = module.forward
-
-    def recorded(*args: Any, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)
-        if saved and module.saved is not None:
-            for key, value in vars(module.saved).items():
-                if isinstance(value, np.ndarray):
-                    rows.append((f"{name}.saved.{key}", value.shape))
-        if isinstance(output, ModelOutput):
-            rows.extend((f"{name}/{key}", value.shape) for key, value in output.items())
-        elif isinstance(output, tuple):
-            rows.extend((f"{name}/{index}", value.shape) for index, value in enumerate(output))
-        else:
-            rows.append((name, output.shape))
-        return output
-
-    vars(module)["forward"] = recorded
+def _record(
+    rows: list[tuple[str, tuple[int, ...]]], name: str, saved: bool, module: Module, inputs: Any, output: Any
+) -> None:
+    """A forward hook that notes the shapes of a module's output, and of what it remembers."""
+    if saved and module.saved is not None:
+        for key, value in vars(module.saved).items():
+            if isinstance(value, np.ndarray):
+                rows.append((f"{name}.saved.{key}", value.shape))
+    if isinstance(output, ModelOutput):
+        rows.extend((f"{name}/{key}", value.shape) for key, value in output.items())
+    elif isinstance(output, tuple):
+        rows.extend((f"{name}/{index}", value.shape) for index, value in enumerate(output))
+    else:
+        rows.append((name, output.shape))
 
 
 def shapes_table(rows: list[ShapeRow]) -> str:

@@ -8,18 +8,20 @@ from numbert.nn.module import Module
 
 
 def summary(model: Module, depth: int = 3) -> str:
-    """The table of layers and their parameters, down to a depth: seeds' table for bert-base-cased.
+    """The table of layers and their parameters, down to a depth.
 
     Like that table it counts a parameter in every layer that uses it, so a tied decoder counts again; a last
     line counts each once.
     """
-    rows = [(type(model).__name__, None), *_summary_rows(model, 1, depth, {})]
-    total = sum(count for _, count in rows if count is not None)
-    width = max(61, *(len(name) + 4 for name, _ in rows))
+    rows = [(type(model).__name__, 0, 0), *_summary_rows(model, 1, depth, {})]
+    total = sum(count for _, count, _ in rows)
+    trainable = sum(count for _, _, count in rows)
+    width = max(61, *(len(name) + 4 for name, _, _ in rows))
     bar = "=" * (width + 24)
     lines = [bar, f"{'Layer (type:depth-idx)':{width}}Param #", bar]
-    lines += [f"{name:{width}}{'--' if not count else format(count, ',')}" for name, count in rows]
-    lines += [bar, f"Total params: {total:,}", f"Trainable params: {total:,}", "Non-trainable params: 0", bar]
+    lines += [f"{name:{width}}{format(count, ',') if count else '--'}" for name, count, _ in rows]
+    lines += [bar, f"Total params: {total:,}", f"Trainable params: {trainable:,}"]
+    lines += [f"Non-trainable params: {total - trainable:,}", bar]
     once = model.num_parameters()
     if once != total:
         lines += [f"Tied parameters counted once: {once:,}", bar]
@@ -28,13 +30,16 @@ def summary(model: Module, depth: int = 3) -> str:
 
 def _summary_rows(
     module: Module, level: int, depth: int, indices: dict[int, int]
-) -> Iterator[tuple[str, int | None]]:
+) -> Iterator[tuple[str, int, int]]:
+    """For each layer its line, and how many parameters it has and can learn, where its own layers do not tell."""
     for _, child in module.named_children():
+        if not child.listed:
+            continue
         indices[level] = indices.get(level, 0) + 1
         branch = "├─" if level == 1 else "│    " * (level - 1) + "└─"
         name = f"{branch}{type(child).__name__}: {level}-{indices[level]}"
-        if level == depth or not list(child.named_children()):
-            yield name, child.num_parameters()
+        if level == depth or not any(part.listed for _, part in child.named_children()):
+            yield name, child.num_parameters(), child.num_parameters(only_trainable=True)
         else:
-            yield name, None
+            yield name, 0, 0
             yield from _summary_rows(child, level + 1, depth, indices)

@@ -1,5 +1,6 @@
 """What any network needs: Module and Parameter, the layers, and mathematics as pairs of plain functions."""
 
+from numbert.nn import functional
 from numbert.nn.activations import (
     ACT2FN,
     GELUActivation,
@@ -8,33 +9,20 @@ from numbert.nn.activations import (
     ReLU,
     SiLU,
     Tanh,
-    gelu,
-    gelu_backward,
-    gelu_tanh,
-    gelu_tanh_backward,
-    relu,
-    relu_backward,
-    silu,
-    silu_backward,
-    tanh,
-    tanh_backward,
 )
-from numbert.nn.functional import (
-    attention,
-    attention_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    layer_norm,
-    layer_norm_backward,
-    softmax,
-    softmax_backward,
-)
+from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores
+from numbert.nn.functional import *  # noqa: F403 (every function: numbert.nn.functional.__all__)
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, ModuleList, Parameter
-from numbert.nn.switches import no_grad
+from numbert.nn.switches import keep_saved, no_grad
 
 __all__ = [
+    *functional.__all__,
     "ACT2FN",
+    "AttentionContext",
+    "AttentionMask",
+    "AttentionProbs",
+    "AttentionScores",
     "Dropout",
     "Embedding",
     "GELUActivation",
@@ -48,23 +36,7 @@ __all__ = [
     "ReLU",
     "SiLU",
     "Tanh",
-    "attention",
-    "attention_backward",
-    "cross_entropy",
-    "cross_entropy_backward",
-    "gelu",
-    "gelu_backward",
-    "gelu_tanh",
-    "gelu_tanh_backward",
-    "layer_norm",
-    "layer_norm_backward",
+    "functional",
+    "keep_saved",
     "no_grad",
-    "relu",
-    "relu_backward",
-    "silu",
-    "silu_backward",
-    "softmax",
-    "softmax_backward",
-    "tanh",
-    "tanh_backward",
 ]

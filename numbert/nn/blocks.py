@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import numpy as np
+
 from numbert.nn.array import Array
 
 # Elements in one block, 256 KB in float32: a few such blocks fit a core's L2 cache of 512 KB to 2 MB.
@@ -48,6 +50,19 @@ def in_row_blocks(kernel: Callable[..., None], *arrays: Array) -> None:
     work(bounds[0], bounds[1])
     for other in others:
         other.result()
+
+
+def mapped(kernel: Callable[..., None], *inputs: Array) -> Array:
+    """Runs `kernel(out, *inputs)` over blocks of rows into a new array, element by element.
+
+    Args:
+        inputs: all of one shape, which is the result's.
+    """
+    out = np.empty(inputs[0].shape, np.result_type(*inputs))
+    if out.size:
+        rows = (-1, out.shape[-1]) if out.ndim else (1, 1)
+        in_row_blocks(kernel, out.reshape(rows), *(x.reshape(rows) for x in inputs))
+    return out
 
 
 def threads_for(size: int) -> int:

@@ -12,15 +12,22 @@ from numpy.typing import DTypeLike
 
 from numbert.errors import InputError
 from numbert.nn.array import Array
-from numbert.nn.functional import layer_norm, layer_norm_backward
+from numbert.nn.functional import (
+    drawn_kept,
+    dropout,
+    dropout_backward,
+    embedding,
+    embedding_backward,
+    layer_norm,
+    layer_norm_backward,
+    linear,
+    linear_backward,
+)
 from numbert.nn.module import Module, Parameter
 
 
 class Linear(Module):
-    """y = x W^T + bias. [..., in] -> [..., out].
-
-    Derivation: y[n,o] = sum_i x[n,i] W[o,i] + bias[o], so
-    d_x = d_y W, d_W = d_y^T x and d_bias = the sum of d_y over n, where n runs over all leading axes.
+    """y = x W^T + bias. [..., in] -> [..., out]. See `linear`, which has the derivation, too.
 
     Args:
         weight: a Parameter to share instead of drawing one, as the decoder shares the word embeddings.
@@ -51,28 +58,25 @@ class Linear(Module):
         if x.shape[-1:] != (self.in_features,):
             raise InputError(f"Linear takes [..., {self.in_features}], got an array of shape {x.shape}")
         self.remember(x=x)
-        # One product over all rows: a stack of matrices would be many small products.
-        y = x.reshape(-1, self.in_features) @ self.weight.data.T
-        if self.bias is not None:
-            y += self.bias.data
-        return y.reshape(*x.shape[:-1], self.out_features)
+        return linear(x, self.weight.data, None if self.bias is None else self.bias.data)
 
     def backward(self, d_output: Array) -> Array:
+        """d_output [..., out] -> d_x [..., in]."""
         x = self.recall().x
-        d_y = d_output.reshape(-1, self.out_features)
-        self.weight.add_grad(d_y.T @ x.reshape(-1, self.in_features))  # [out,n] @ [n,in] -> [out,in]
-        if self.bias is not None:
-            self.bias.add_grad(d_y.sum(axis=0))
-        return (d_y @ self.weight.data).reshape(x.shape)
+        learned = self.weight.trainable or (self.bias is not None and self.bias.trainable)
+        d_x, d_weight, d_bias = linear_backward(d_output, x, self.weight.data, learned)
+        if d_weight is not None:
+            self.weight.add_grad(d_weight, owned=True)
+        if self.bias is not None and d_bias is not None:
+            self.bias.add_grad(d_bias, owned=True)
+        return d_x
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Embedding(Module):
-    """Row `id` of a table for each id. Integers [...] -> [..., e].
-
-    Derivation: y[n] = W[id_n], so the gradient of row i of W is the sum of d_y[n] over all n with id_n = i.
+    """Row `id` of a table for each id. Integers [...] -> [..., e]. See `embedding`, which has the derivation, too.
 
     Args:
         padding_idx: this row starts at 0 and gets no gradient from lookups, as in PyTorch. (In a tied model
@@ -105,23 +109,16 @@ class Embedding(Module):
         """
         check_ids(ids, self.num_embeddings, name)
         self.remember(ids=ids)
-        return self.weight.data[ids]
+        return embedding(ids, self.weight.data)
 
     def backward(self, d_output: Array) -> None:
-        ids = self.recall().ids.reshape(-1)
-        d_rows = d_output.reshape(len(ids), self.embedding_dim)
-        if self.padding_idx is not None:
-            looked_up = ids != self.padding_idx
-            ids, d_rows = ids[looked_up], d_rows[looked_up]
-        grad = self.weight.grad
-        if grad is None:
-            grad = self.weight.grad = np.zeros_like(self.weight.data)
-        if len(ids):
-            # Sorted by id, the rows of one id are neighbours, and reduceat sums each run: np.add.at does the
-            # same and takes several times as long.
-            order = np.argsort(ids, kind="stable")
-            distinct, starts = np.unique(ids[order], return_index=True)
-            grad[distinct] += np.add.reduceat(d_rows[order], starts, axis=0)
+        """d_output [..., e]; ids have no gradient."""
+        ids = self.recall().ids
+        if not self.weight.trainable:
+            return
+        if self.weight.grad is None:
+            self.weight.grad = np.zeros_like(self.weight.data)
+        embedding_backward(d_output, ids, self.num_embeddings, self.padding_idx, out=self.weight.grad)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -152,12 +149,13 @@ class LayerNorm(Module):
         return output
 
     def backward(self, d_output: Array) -> Array:
+        """d_output [..., e] -> d_x [..., e]."""
         saved = self.recall()
         d_x, d_weight, d_bias = layer_norm_backward(
             d_output, saved.normalized, saved.inverse_std, self.weight.data
         )
-        self.weight.add_grad(d_weight)
-        self.bias.add_grad(d_bias)
+        self.weight.add_grad(d_weight, owned=True)
+        self.bias.add_grad(d_bias, owned=True)
         return d_x
 
     def extra_repr(self) -> str:
@@ -165,11 +163,7 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """While training, drops each number with probability p and divides the others by 1 - p.
-
-    So the expected output is the input, and eval() needs no factor (Srivastava et al. 2014, section 10).
-    Derivation: y = x * keep with a random constant keep, so d_x = d_y * keep.
-    """
+    """While training, drops each number with probability p and divides the others by 1 - p. See `dropout`."""
 
     def __init__(self, p: float, *, seed: Any = 0) -> None:
         if not 0 <= p <= 1:
@@ -177,22 +171,16 @@ class Dropout(Module):
         self.p = p
         self.rng = np.random.default_rng(seed)
 
-    def draw(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array | None:
-        """The factors keep: 0 with probability p, else 1 / (1 - p); None where dropout does nothing."""
-        if not self.training or self.p == 0:
-            return None
-        kept = self.rng.random(shape, dtype=np.float32) >= self.p
-        return kept * np.array(1 / (1 - self.p) if self.p < 1 else 0, dtype)
-
     def forward(self, x: Array) -> Array:
-        """Any shape -> the same shape."""
-        keep = self.draw(x.shape, x.real.dtype)
-        self.remember(keep=keep)
-        return x if keep is None else x * keep
+        """Any shape -> the same shape. It is x itself where nothing is dropped."""
+        kept = drawn_kept(x.shape, self.p, self.rng) if self.training and self.p > 0 else None
+        self.remember(kept=kept)
+        return x if kept is None else dropout(x, kept, self.p)
 
     def backward(self, d_output: Array) -> Array:
-        keep = self.recall().keep
-        return d_output if keep is None else d_output * keep
+        """d_output -> d_x, of any shape."""
+        kept = self.recall().kept
+        return d_output.copy() if kept is None else dropout_backward(d_output, kept, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace=False"

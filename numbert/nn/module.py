@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -11,24 +11,42 @@ from numpy.typing import DTypeLike
 
 from numbert.errors import InputError, abridged
 from numbert.nn.array import Array
-from numbert.nn.switches import drawing, remembering
+from numbert.nn.hooks import Handle, Hooks, register, watched_forward
+from numbert.nn.switches import drawing, keeping_saved, remembering
+
+DTYPES = (np.float32, np.float64, np.complex128)
+
+
+def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """A dtype that a model can have.
+
+    Raises:
+        InputError: it is not float32, float64 or complex128.
+    """
+    try:
+        checked = None if dtype is None else np.dtype(dtype)  # np.dtype(None) is float64
+    except TypeError:
+        checked = None
+    if checked is None or checked not in DTYPES:
+        raise InputError(f"dtype is {checked or dtype}; a model can be float32, float64 or complex128")
+    return checked
 
 
 class Parameter:
     """An array that is learned, and the gradient of the loss with respect to it.
 
     Attributes:
-        data: the values, in the shape and layout of the published checkpoints (`[out, in]` for a weight).
+        data: the values, in the shape and layout of the published models (`[out, in]` for a weight).
         grad: None until a backward reaches the parameter, then an array of data's shape and dtype.
-        trainable: False keeps the data as they are: `add_grad` accumulates nothing.
+        trainable: False for one that stays as it is: backward adds nothing to grad, and AdamW passes it over.
     """
 
     __slots__ = ("data", "grad", "trainable")
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, data: Array, trainable: bool = True) -> None:
         self.data = data
         self.grad: Array | None = None
-        self.trainable = True
+        self.trainable = trainable
 
     @classmethod
     def normal(cls, shape: tuple[int, ...], std: float, seed: Any, dtype: DTypeLike) -> Parameter:
@@ -41,6 +59,7 @@ class Parameter:
 
     @classmethod
     def full(cls, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Parameter:
+        """Fills with one value."""
         return cls(np.full(shape, value, dtype))
 
     @property
@@ -55,8 +74,12 @@ class Parameter:
     def size(self) -> int:
         return self.data.size
 
-    def add_grad(self, gradient: Array) -> None:
-        """Adds to grad. The caller gives the array away: it may become grad itself.
+    def add_grad(self, gradient: Array, owned: bool = False) -> None:
+        """Adds to grad, where the parameter is trainable.
+
+        Args:
+            gradient: of data's shape. It is copied, not kept.
+            owned: True where nobody else will read or write the array: then it may become grad itself.
 
         Raises:
             ValueError: the gradient has not the parameter's shape.
@@ -66,30 +89,46 @@ class Parameter:
         if not self.trainable:
             return
         if self.grad is None:
-            self.grad = gradient.astype(self.data.dtype, copy=False)
+            self.grad = gradient.astype(self.data.dtype, copy=not owned)
         else:
             self.grad += gradient
 
     def __repr__(self) -> str:
-        return f"Parameter({list(self.shape)}, {self.dtype}{'' if self.grad is None else ', with grad'})"
+        frozen = "" if self.trainable else ", not trainable"
+        return f"Parameter({list(self.shape)}, {self.dtype}{'' if self.grad is None else ', with grad'}{frozen})"
 
 
 class Module:
     """A layer: `forward` computes, `backward` undoes it line by line and adds to each `Parameter.grad`.
 
     A subclass sets its parameters and sub-layers as attributes; their order is the order of
-    `named_parameters()`, and the attribute names are the names in a checkpoint.
+    `named_parameters()`, and the attribute names are the names in a published model.
 
     What forward needs again it hands to `remember`, and backward takes it with `recall`.
+
+    What backward returns: the gradients of the differentiable inputs that were given, in forward's order; one
+    alone bare, several as a tuple.
+
+    Who owns an array:
+
+    - A forward may return its argument. Its inputs and outputs are not written to until backward is done: they
+      may be among what is remembered.
+    - A backward writes into nothing that it was given. What it returns is the caller's to overwrite: it is not its
+      own argument, and shares no memory with another result, a saved array or a grad.
+    - `Parameter.add_grad` copies what it is given, unless the caller says that it is owned.
 
     Attributes:
         saved: what the latest forward remembered, by name (`layer.saved.attention_probs`); None before a forward
             and after its backward.
         training: True at first and after `train()`, False after `eval()`; decides dropout and nothing else.
+        listed: whether `print(model)` and `summary` show the layer.
+        hooks: None, or the hooks that were registered.
     """
 
     saved: SimpleNamespace | None = None
     training: bool = True
+    listed: bool = True
+    hooks: Hooks | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -98,7 +137,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        if self.hooks is None:
+            return self.forward(*args, **kwargs)
+        return watched_forward(self, args, kwargs)
 
     # --- between forward and backward -----------------------------------------------------------------------
 
@@ -108,23 +149,71 @@ class Module:
             self.saved = SimpleNamespace(**values)
 
     def recall(self) -> SimpleNamespace:
-        """Gives what the latest forward remembered, once.
+        """Gives what the latest forward remembered, once; within `keep_saved()` as often as it is asked.
 
         Raises:
             RuntimeError: there was no forward, it ran under `no_grad()`, or a backward has used it up.
         """
-        saved, self.saved = self.saved, None
+        saved = self.saved
         if saved is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward has no forward to undo: call forward first, outside no_grad(), "
                 "and backward once for each forward"
             )
+        if not keeping_saved():
+            self.saved = None
         return saved
 
     def forget(self) -> None:
         """Drops what this layer and all layers below it remember."""
-        for _, module in self.named_modules():
+        for module in self.modules():
             module.saved = None
+
+    def use_up(self) -> None:
+        """Drops what layers remember that the loss did not reach, unless within `keep_saved()`."""
+        if not keeping_saved():
+            self.forget()
+
+    # --- hooks ----------------------------------------------------------------------------------------------
+
+    def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
+        """Calls `hook(module, inputs, output)` after each forward of this layer.
+
+        It fires once for each outermost call `module(...)`, also when gradient checkpointing runs a layer again.
+
+        Args:
+            hook: gets the arguments of forward in its order, with the defaults of those not given, and what it
+                returned. What it returns, unless None, takes the output's place. That counts as adding a
+                constant: backward hands the gradient of the replaced output to the layer as it is.
+
+        Returns:
+            a handle with `remove()`, which is also a context manager.
+        """
+        return register(self, "forward", hook)
+
+    def register_backward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> Handle:
+        """Calls `hook(module, d_outputs)` before each backward of this layer.
+
+        Args:
+            hook: gets the arguments of backward in its order. What it returns, unless None, takes their place: a
+                tuple of the same length.
+
+        Returns:
+            a handle with `remove()`, which is also a context manager.
+        """
+        return register(self, "backward_pre", hook)
+
+    def register_backward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
+        """Calls `hook(module, d_outputs, d_inputs)` after each backward of this layer.
+
+        Args:
+            hook: gets the arguments that backward had, in its order, and exactly what it returned. What the hook
+                returns, unless None, takes the place of d_inputs and must have the same form.
+
+        Returns:
+            a handle with `remove()`, which is also a context manager.
+        """
+        return register(self, "backward", hook)
 
     # --- the tree of layers ---------------------------------------------------------------------------------
 
@@ -150,7 +239,7 @@ class Module:
                     yield (f"{prefix}.{name}" if prefix else name), value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter with its name in a published checkpoint; a tied one once, under its first name."""
+        """Every parameter with its name in a published model; a tied one once, under its first name."""
         seen: set[int] = set()
         for name, parameter in self.all_named_parameters():
             if id(parameter) not in seen:
@@ -160,9 +249,9 @@ class Module:
     def parameters(self) -> list[Parameter]:
         return [parameter for _, parameter in self.named_parameters()]
 
-    def num_parameters(self) -> int:
-        """How many numbers are learned; a tied parameter counts once."""
-        return sum(parameter.size for parameter in self.parameters())
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """How many numbers the parameters hold, a tied parameter counted once; or those of the trainable ones."""
+        return sum(p.size for p in self.parameters() if p.trainable or not only_trainable)
 
     # --- switches -------------------------------------------------------------------------------------------
 
@@ -182,7 +271,12 @@ class Module:
             parameter.grad = None
 
     def to(self, dtype: DTypeLike) -> Self:
-        """Converts every parameter to dtype (float32, float64 or complex128), dropping gradients."""
+        """Converts every parameter to dtype (float32, float64 or complex128), dropping gradients.
+
+        Raises:
+            InputError: the dtype is another.
+        """
+        dtype = checked_dtype(dtype)
         for parameter in self.parameters():
             parameter.data = parameter.data.astype(dtype, copy=False)
             parameter.grad = None
@@ -233,7 +327,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = list(self.named_children())
+        children = [(name, child) for name, child in self.named_children() if child.listed]
         head = f"{type(self).__name__}({self.extra_repr()}"
         if not children:
             return head + ")"

@@ -16,7 +16,7 @@ from numbert.proof.culprit import wrong_inside
 from numbert.proof.diagnosis import Clues
 from numbert.proof.judge import causes, judged
 from numbert.proof.measure import choose_tensors, measure
-from numbert.proof.numeric import Forward
+from numbert.proof.numeric import IMMOVABLE, Forward
 from numbert.proof.report import FAILED, GradcheckError, GradcheckReport
 from numbert.proof.tensors import walk
 
@@ -148,7 +148,8 @@ def start(forward: Forward, name: str, rng: np.random.Generator) -> Clues:
                 "attribute of the layer, where gradcheck can replay its draws"
             )
         upstream = 1.0 if where is None else rng.standard_normal(value.shape)
-        forward.upstream[output] = np.asarray(upstream)
+        # What no step can move has no numeric derivative, so it takes no part.
+        forward.upstream[output] = np.where(np.abs(value) < IMMOVABLE, upstream, 0.0)
     arrays = [*forward.tensors.values(), *outputs.values()]
     sizes = {size for array in arrays for size in (*array.shape, array.size, math.prod(array.shape[:-1]))}
     sizes |= {value for _, value in walk(forward.layer) if type(value) is int}

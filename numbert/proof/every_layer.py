@@ -27,13 +27,15 @@ from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
+from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
+from numbert.nn.losses import CrossEntropyLoss
 from numbert.nn.module import Module, Parameter
 from numbert.proof.check import gradcheck
 from numbert.proof.report import GradcheckReport
 
 # No two axes are alike, so that none can be mistaken for another.
-B, L, E, H, F, V, T, P, N = 8, 5, 12, 3, 7, 17, 6, 11, 2
+B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
 
 
 def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
@@ -102,6 +104,14 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         x = 2 * drawn(B, L, F)
         x += np.copysign(0.01, x)  # away from the kink of relu
         yield f"{activation.__name__}, {act}", activation(), (x,), {}
+
+    scores = drawn(B, H, L, R)
+    yield "AttentionScores", AttentionScores(), (drawn(B, H, L, D), drawn(B, H, R, D)), {}
+    yield "AttentionMask", AttentionMask(), (scores, np.where(drawn(B, 1, 1, R) > 0, 0.0, -1e4)), {}
+    yield "AttentionProbs", AttentionProbs(), (scores,), {}
+    yield "AttentionContext", AttentionContext(), (scores, drawn(B, H, R, D)), {}
+    rows = np.array([3, -100, 0, 6, 3])
+    yield "CrossEntropyLoss", CrossEntropyLoss(), (drawn(len(rows), F), rows), {}
 
     hidden_states, intermediate, pooled = drawn(B, L, E), drawn(B, L, F), drawn(B, E)
     token_types = {"token_type_ids": ids(T)}

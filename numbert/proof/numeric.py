@@ -27,6 +27,7 @@ from numbert.proof.tensors import copied, hold_padding_rows, parameters
 
 COMPLEX_STEP = 1e-20
 CENTRAL_STEP = 6e-6  # the cube root of the rounding error, where both errors are least
+IMMOVABLE = 1e30  # in float64 no step of a moderate size moves such a number, a masked score for one
 TAYLOR_STEPS = np.logspace(-3, -5, 9)
 
 
@@ -88,8 +89,11 @@ def complex_step(forward: Forward, name: str, index: Any = ..., v: Any = 1.0) ->
 
 def central_difference(forward: Forward, name: str, index: Any = ..., v: Any = 1.0, factor: float = 1.0) -> float:
     """dL along v at tensor[index], with the usual step times factor; forward is in float64."""
-    # In proportion to the numbers it moves, but not to the smallest, whose derivative may be moderate.
-    h = factor * CENTRAL_STEP * max(0.1, float(np.sqrt(np.mean(forward.tensors[name] ** 2))))
+    # In proportion to the numbers it moves, but not to the smallest, whose derivative may be moderate, nor to
+    # those that no step moves.
+    tensor = forward.tensors[name]
+    moderate = tensor[np.abs(tensor) < IMMOVABLE]
+    h = factor * CENTRAL_STEP * max(0.1, float(np.sqrt(np.mean(moderate**2))) if moderate.size else 0.0)
     above, below = forward.moved(name, index, h * v), forward.moved(name, index, -h * v)
     # The difference first, then the sum: large outputs cancel before they are added up.
     return forward.sum_of({name: above[name] - below[name] for name in forward.upstream}) / (2 * h)

@@ -155,7 +155,8 @@ def _attributes(value: Any) -> dict[str, Any]:
     found = {slot: getattr(value, slot) for slot in slots if hasattr(value, slot)}
     found.update(getattr(value, "__dict__", {}))
     if isinstance(value, Module):
-        found.pop("saved", None)
+        for name in ("saved", "hooks"):
+            found.pop(name, None)
     return found
 
 
@@ -167,9 +168,9 @@ class LooseParameter(Parameter):
 
     __slots__ = ()
 
-    def add_grad(self, gradient: Array) -> None:
+    def add_grad(self, gradient: Array, owned: bool = False) -> None:
         if gradient.shape == self.data.shape:
-            super().add_grad(gradient)
+            super().add_grad(gradient, owned)
         else:
             self.grad = gradient
 

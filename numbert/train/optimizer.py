@@ -13,6 +13,7 @@ from numbert.errors import InputError, as_bool, as_integer, as_real, at_least
 from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
 from numbert.nn.module import Module, Parameter
+from numbert.nn.numerics import underflow_is_zero
 
 
 @dataclass
@@ -93,6 +94,7 @@ class AdamW:
             raise InputError("a parameter is in two of AdamW's groups; it can be in one")
         self.moments: dict[Parameter, Moments] = {}
 
+    @underflow_is_zero
     def step(self) -> None:
         """Updates every trainable parameter that has a gradient, in its own array.
 
@@ -259,6 +261,7 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
+@underflow_is_zero
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales all gradients by one factor so that their norm, as one long vector, is at most max_norm.
 

@@ -125,12 +125,13 @@ class TestWhatIsKept:
         outputs = model(**tiny.batch(), output_hidden_states=True)
         encoder = encoder_of(model)
         kept = encoder.saved
-        assert set(vars(kept)) == {"layer_inputs", "rng_states", "attention_mask"}
-        assert len(kept.layer_inputs) == len(kept.rng_states) == 4
-        for layer_input, hidden_states in zip(kept.layer_inputs, outputs.hidden_states, strict=False):
+        assert set(vars(kept)) == {"reruns"}
+        assert [rerun.module for rerun in kept.reruns] == list(encoder.layer)
+        for rerun, hidden_states in zip(kept.reruns, outputs.hidden_states, strict=False):
+            layer_input, attention_mask, _ = rerun.inputs
             assert layer_input is hidden_states
             assert layer_input.shape == (tiny.BATCH, tiny.LENGTH, 12)
-        assert kept.attention_mask.size == tiny.BATCH * tiny.LENGTH
+            assert attention_mask.size == tiny.BATCH * tiny.LENGTH
         assert [name for name, module in encoder.named_modules() if module.saved is not None] == [""]
 
     def test_backward_uses_it_up(self):
@@ -140,20 +141,33 @@ class TestWhatIsKept:
         with pytest.raises(RuntimeError, match="backward has no forward to undo"):
             encoder_of(model).backward(np.ones((tiny.BATCH, tiny.LENGTH, 12), np.float32))
 
-    def test_backward_lets_each_layer_go_before_it_runs_the_next(self, monkeypatch):
+    def test_backward_lets_each_layer_go_before_it_runs_the_next(self):
         model = pair(num_hidden_layers=4)[1]
         encoder = encoder_of(model)
         remembering = []
-        run_again = encoder.run_again
 
-        def watched(*args):
-            run_again(*args)
+        def watch(layer, d_outputs):
             full = [any(module.saved is not None for module in layer.modules()) for layer in encoder.layer]
             remembering.append(full)
 
-        monkeypatch.setattr(encoder, "run_again", watched)
+        for layer in encoder.layer:
+            layer.register_backward_pre_hook(watch)
         step(model)
         assert remembering == [[i == at for i in range(4)] for at in (3, 2, 1, 0)]
+
+    def test_within_keep_saved_one_forward_serves_several_backwards(self):
+        plain, model = pair()
+        for _ in range(2):
+            plain.rng.bit_generator.state = model.rng.bit_generator.state
+            plain(**tiny.batch())
+            plain.backward()
+        model(**tiny.batch())
+        with numbert.nn.keep_saved():
+            model.backward()
+            assert not any(module.saved for layer in encoder_of(model).layer for module in layer.modules())
+        model.backward()
+        assert_same_bits(plain, model)
+        assert all(module.saved is None for module in model.modules())
 
     def test_peak_memory(self):
         """With it: n inputs and one layer's activations. Without: n layers' activations."""
@@ -202,7 +216,7 @@ class TestSwitches:
         plain, checkpointed = pair(numbert.BertModel)
         for model in (plain.eval(), checkpointed.eval()):
             model(**tiny.inputs())
-        assert encoder_of(checkpointed).saved.layer_inputs == []
+        assert encoder_of(checkpointed).saved.reruns is None
         assert encoder_of(checkpointed).layer[0].attention.self.saved is not None
         d = np.random.default_rng(0).standard_normal((tiny.BATCH, tiny.LENGTH, 12)).astype(np.float32)
         np.testing.assert_array_equal(

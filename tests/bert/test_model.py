@@ -267,6 +267,52 @@ class TestBadInput:
             model.backward(None, np.zeros((5, 12), np.float32))
 
 
+class TestArguments:
+    MODELS = (BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction)
+
+    @pytest.mark.parametrize("model_class", MODELS)
+    def test_of_a_constructor_only_the_configuration_has_a_place(self, model_class):
+        """A seed in second place would be taken for something else."""
+        error = InputError if model_class is BertModel else TypeError
+        with pytest.raises(error, match=r"add_pooling_layer is 3; it must be True or False|positional argument"):
+            model_class(tiny.config(), 3)
+
+    def test_whether_there_is_a_pooler_may_stand_second(self):
+        assert BertModel(tiny.config(), False).pooler is None
+        assert BertModel(tiny.config(), np.True_).pooler is not None
+        with pytest.raises(TypeError, match="positional argument"):
+            BertModel(tiny.config(), True, 3)
+
+    @pytest.mark.parametrize("model_class", MODELS)
+    def test_of_the_inputs_the_first_three_have_a_place(self, model_class):
+        model, batch = model_class(tiny.config()).eval(), tiny.inputs()
+        three = batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+        np.testing.assert_array_equal(model(*three)[0], model(**batch)[0])
+        with pytest.raises(TypeError, match="positional argument"):
+            model(*three, None)
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.int64, np.complex64, None, "words", bool])
+    def test_a_model_is_converted_to_what_a_constructor_takes_and_nothing_else(self, dtype):
+        """In float16 the sums overflow, and the model would answer NaN without a word."""
+        model = BertModel(tiny.config())
+        before = {name: array.copy() for name, array in model.state_dict().items()}
+        for convert in (model.to, lambda dtype: BertModel(tiny.config(), dtype=dtype)):
+            with pytest.raises(InputError, match=r"dtype is .*; a model can be float32, float64 or complex128"):
+                convert(dtype)
+        for name, array in model.state_dict().items():
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, before[name])
+
+    def test_underflow_is_no_error_where_the_caller_makes_errors_of_everything(self):
+        model, batch = BertForPreTraining(tiny.config(initializer_range=2.0)), tiny.batch()
+        optimizer = numbert.AdamW(model.parameters())
+        with np.errstate(all="raise"):
+            model(**batch)
+            model.backward(1e-38)
+            numbert.clip_grad_norm(model.parameters(), 1.0)
+            optimizer.step()
+
+
 class TestConfig:
     def test_defaults_are_the_published_ones(self):
         config = numbert.BertConfig()

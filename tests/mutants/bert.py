@@ -1,30 +1,65 @@
 """Bugs planted in bert: attention, layers, heads, models."""
 
-from mutants.machinery import PARITY, Mutant
+from mutants.machinery import GRADCHECK, PARITY, Mutant
 
 CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
-CHECKPOINT = "files/test_model_folders.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 INFERENCE = "inference/test_inference.py"
+CHECKPOINT = "files/test_model_folders.py"
+OWNERSHIP = "nn/test_ownership.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 
 MUTANTS = [
     Mutant(
-        "heads-split-without-transpose",
+        "mask-added-after-softmax",
         "bert/attention.py",
-        "return x.reshape(b, length, self.num_attention_heads, self.attention_head_size).transpose(0, 2, 1, 3)",
-        "return x.reshape(b, self.num_attention_heads, length, self.attention_head_size)",
-        "[b,l,e] -> [b,h,l,d] by reshape alone: the shape is right, and each head sees parts of other tokens",
-        gradient=True,
+        (
+            "            attention_scores = self.mask(attention_scores, attention_mask)\n"
+            "        attention_probs = self.probs(attention_scores)\n"
+        ),
+        (
+            "            self.mask(attention_scores, attention_mask)\n"
+            "        added = 0 if attention_mask is None else attention_mask\n"
+            "        attention_probs = self.probs(attention_scores) + added\n"
+        ),
+        "a mask of scores added to shares, which become huge negative numbers",
+        tests=(MODEL, PARITY, CONTRACT),
     ),
     Mutant(
-        "heads-joined-without-transpose",
+        "mask-multiplied-after-softmax",
         "bert/attention.py",
-        "return x.transpose(0, 2, 1, 3).reshape(b, length, self.all_head_size)",
-        "return x.reshape(b, length, self.all_head_size)",
-        "[b,h,l,d] -> [b,l,e] by reshape alone: it still trains",
-        gradient=True,
+        (
+            "            attention_scores = self.mask(attention_scores, attention_mask)\n"
+            "        attention_probs = self.probs(attention_scores)\n"
+        ),
+        (
+            "            self.mask(attention_scores, attention_mask)\n"
+            "        keys = True if attention_mask is None else attention_mask == 0\n"
+            "        attention_probs = self.probs(attention_scores) * keys\n"
+        ),
+        "[PAD] has taken its share of each row before it is masked: what is left does not sum to 1",
+        tests=(MODEL, PARITY, CONTRACT),
+    ),
+    Mutant(
+        "attention-dropout-not-in-backward",
+        "bert/attention.py",
+        "        d_attention_probs = self.dropout.backward(d_attention_probs)\n",
+        "        self.dropout.backward(d_attention_probs)\n",
+        "the dropped shares get a gradient; models with p = 0, as in most comparisons, do not show it",
+        tests=(GRADCHECK,),
+    ),
+    Mutant(
+        "value-gradient-without-dropout",
+        "bert/attention.py",
+        "self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]\n",
+        (
+            "self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]\n"
+            "        if self.context.saved:\n"
+            "            self.context.saved.attention_probs = attention_probs\n"
+        ),
+        "the values' gradient from the shares before dropout",
+        tests=(GRADCHECK,),
     ),
     Mutant(
         "mask-inverted",
@@ -53,8 +88,8 @@ MUTANTS = [
     Mutant(
         "query-and-key-gradients-swapped",
         "bert/attention.py",
-        "d_query_layer, d_key_layer, d_value_layer = attention_backward(",
-        "d_key_layer, d_query_layer, d_value_layer = attention_backward(",
+        "d_query_layer, d_key_layer = self.scores.backward(",
+        "d_key_layer, d_query_layer = self.scores.backward(",
         "two results of one shape in the wrong order",
         gradient=True,
     ),
@@ -84,7 +119,7 @@ MUTANTS = [
     ),
     Mutant(
         "residual-after-layer-norm",
-        "bert/attention.py",
+        "bert/residual.py",
         "return self.LayerNorm(hidden_states + input_tensor)",
         "return self.LayerNorm(hidden_states) + input_tensor",
         "the residual connection around the norm instead of inside it",
@@ -108,7 +143,7 @@ MUTANTS = [
     ),
     Mutant(
         "every-layer-drawn-alike",
-        "bert/layer.py",
+        "bert/encoder.py",
         "[BertLayer(config, seed=self.rng, dtype=dtype) for",
         "[BertLayer(config, seed=0, dtype=dtype) for",
         "one seed for each layer instead of one generator for all",
@@ -116,9 +151,9 @@ MUTANTS = [
     ),
     Mutant(
         "layers-undone-in-forward-order",
-        "bert/layer.py",
-        "for layer in reversed(list(self.layer)):",
-        "for layer in self.layer:",
+        "bert/encoder.py",
+        "for number in reversed(range(len(self.layer))):",
+        "for number in range(len(self.layer)):",
         "reversed() forgotten: with one layer nobody notices",
         gradient=True,
     ),
@@ -197,18 +232,18 @@ MUTANTS = [
     ),
     Mutant(
         "one-factor-for-both-losses",
-        "bert/tasks/pretraining.py",
-        "cross_entropy_backward(d_nsp_loss, ",
-        "cross_entropy_backward(d_mlm_loss, ",
+        "bert/heads.py",
+        "self.loss_fct.backward(d_nsp_loss)",
+        "self.loss_fct.backward(d_nsp_loss if d_mlm_loss is None else d_mlm_loss)",
         "the pairs of a part of a batch count as much as it has of the words",
         tests=(MODEL,),
     ),
     Mutant(
         "next-sentence-loss-lost",
-        "bert/tasks/pretraining.py",
-        "            loss, nsp_probs = cross_entropy(seq_relationship_score, next_sentence_label)\n"
-        "            losses.append(loss)\n",
-        "            _, nsp_probs = cross_entropy(seq_relationship_score, next_sentence_label)\n",
+        "bert/heads.py",
+        "        return masked_lm, HeadLoss(loss, seq_relationship_score, probs)",
+        "        alone = masked_lm.loss is None\n"
+        "        return masked_lm, HeadLoss(loss if alone else None, seq_relationship_score, probs)",
         "half of the objective is missing in the loss that is reported, though not in the gradient",
         tests=(PARITY, MODEL),
     ),
@@ -234,25 +269,27 @@ MUTANTS = [
     Mutant(
         "masked-lm-loss-over-all-positions",
         "bert/heads.py",
-        "    loss, probs = cross_entropy(scores, labels.reshape(-1)[labelled])\n",
-        "    loss, probs = cross_entropy(scores, labels.reshape(-1)[labelled])\n"
-        "    loss = np.asarray(loss * labelled.mean(), scores.dtype)\n",
+        "        loss, probs = self.loss_fct(scores, labels.reshape(-1)[labelled])\n",
+        (
+            "        loss, probs = self.loss_fct(scores, labels.reshape(-1)[labelled])\n"
+            "        loss = np.asarray(loss * labelled.mean(), scores.dtype)\n"
+        ),
         "the mean over b*l: the loss falls when fewer words are masked",
         tests=(PARITY, MODEL),
     ),
     Mutant(
         "masked-lm-gradient-in-the-wrong-rows",
         "bert/heads.py",
-        "d_sequence_output[labelled] = d_rows",
-        "d_sequence_output[: len(d_rows)] = d_rows",
+        "d_sequence_output[labels != IGNORE] = d_rows",
+        "d_sequence_output.reshape(-1, d_rows.shape[-1])[: len(d_rows)] = d_rows",
         "the m gradients put back in the first m rows instead of the m that were decoded",
         gradient=True,
     ),
     Mutant(
         "loss-factor-ignored",
         "bert/heads.py",
-        "cross_entropy_backward(d_loss, probs, flat[labelled])",
-        "cross_entropy_backward(1.0, probs, flat[labelled])",
+        "d_rows = self.backward(self.loss_fct.backward(d_loss))",
+        "d_rows = self.backward(self.loss_fct.backward(1.0))",
         "backward(1 / steps) accumulates whole gradients",
         tests=(CONTRACT,),
     ),
@@ -275,63 +312,30 @@ MUTANTS = [
     Mutant(
         "pooler-keeps-activations",
         "bert/model.py",
-        "                self.pooler.forget()\n",
+        "                self.pooler.use_up()\n",
         "                pass\n",
         "a backward that does not pass the pooler leaves its activations for the next one to find",
         tests=(CONTRACT,),
     ),
     Mutant(
-        "dropout-drawn-anew",
-        "bert/layer.py",
-        "        self.rng.bit_generator.state = state\n",
-        "",
-        "the layer runs again with other random numbers: every gradient is that of another forward",
-        tests=(CHECKPOINTING,),
-    ),
-    Mutant(
-        "generator-left-in-the-past",
-        "bert/layer.py",
-        "            self.rng.bit_generator.state = now\n",
-        "            pass\n",
-        "the next step draws the same numbers as this one; this step's gradients are right",
-        tests=(CHECKPOINTING,),
-    ),
-    Mutant(
         "one-generator-state-for-all-layers",
-        "bert/layer.py",
-        "saved.attention_mask, saved.rng_states.pop())",
-        "saved.attention_mask, saved.rng_states[0])",
+        "bert/encoder.py",
+        "                reruns.append(rerun)\n",
+        ("                reruns.append(rerun)\n                rerun.state = reruns[0].state\n"),
         "the state at the start of forward: right for the first layer, and for a model of one",
         tests=(CHECKPOINTING,),
     ),
     Mutant(
         "mask-not-kept",
-        "bert/layer.py",
-        "attention_mask=attention_mask if checkpointing else None",
-        "attention_mask=None",
+        "bert/encoder.py",
+        "                reruns.append(rerun)\n",
+        ("                reruns.append(rerun)\n                rerun.inputs = (rerun.inputs[0], None, False)\n"),
         "the second forward looks at the padding",
         tests=(CHECKPOINTING,),
     ),
     Mutant(
-        "layer-outputs-kept-for-inputs",
-        "bert/layer.py",
-        "            hidden_states = layer_outputs[0]\n",
-        "            hidden_states = layer_outputs[0]\n"
-        "            layer_inputs[-1:] = [hidden_states] if checkpointing else []\n",
-        "the variable read one line too late: each layer runs again on its own output",
-        tests=(CHECKPOINTING,),
-    ),
-    Mutant(
-        "activations-kept-all-the-same",
-        "bert/layer.py",
-        "with no_grad() if checkpointing else contextlib.nullcontext():",
-        "with contextlib.nullcontext():",
-        "everything is right, and nothing is saved: only a look at the memory can tell",
-        tests=(CHECKPOINTING,),
-    ),
-    Mutant(
         "checkpointing-in-eval",
-        "bert/layer.py",
+        "bert/encoder.py",
         "self.gradient_checkpointing and self.training and remembering()",
         "self.gradient_checkpointing and remembering()",
         "time spent for a model that is only looked at, and whose arrays are then not there to see",
@@ -339,7 +343,7 @@ MUTANTS = [
     ),
     Mutant(
         "loaded-model-in-training",
-        "bert/model.py",
+        "bert/pretrained.py",
         "        return model.eval()\n",
         "        return model\n",
         "dropout in every answer of a model that was only to be used",
@@ -348,9 +352,33 @@ MUTANTS = [
     Mutant(
         "nsp-weighs-as-words",
         "bert/tasks/pretraining.py",
-        "cross_entropy_backward(d_nsp_loss, saved.nsp_probs",
-        "cross_entropy_backward(d_mlm_loss, saved.nsp_probs",
+        "None if saved.next_sentence_label is None else d_nsp_loss,",
+        "None if saved.next_sentence_label is None else d_mlm_loss,",
         "the pairs of a part count by its share of words",
         tests=(f"{PRETRAIN}::TestTheSameUpdateInOtherWays",),
+    ),
+    Mutant(
+        "residual-added-into-the-callers-array",
+        "bert/attention.py",
+        "        d_hidden_states += d_residual\n        return d_hidden_states\n",
+        "        d_residual += d_hidden_states\n        return d_residual\n",
+        "a residual that a layer passed through is the caller's own gradient: it is doubled",
+        tests=(OWNERSHIP,),
+    ),
+    Mutant(
+        "encoder-without-layers-returns-its-argument",
+        "bert/encoder.py",
+        "return d_hidden_states if len(self.layer) else d_last_hidden_state.copy()",
+        "return d_hidden_states",
+        "with n = 0 nothing is between the caller's array and what it gets back",
+        tests=(OWNERSHIP,),
+    ),
+    Mutant(
+        "a-number-for-the-pooler",
+        "bert/model.py",
+        "if not isinstance(add_pooling_layer, bool | np.bool_):",
+        "if False:",
+        "BertModel(config, 3) takes the seed for the pooler, and is a model with the seed 0",
+        tests=(MODEL,),
     ),
 ]

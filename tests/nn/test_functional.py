@@ -8,30 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from numbert.nn import activations, blocks, functional
-from numbert.nn.activations import (
-    gelu,
-    gelu_backward,
-    gelu_tanh,
-    gelu_tanh_backward,
-    relu,
-    relu_backward,
-    sigmoid,
-    silu,
-    silu_backward,
-    tanh,
-    tanh_backward,
-)
+from numbert.nn import blocks
 from numbert.nn.functional import (
     attention,
     attention_backward,
     cross_entropy,
     cross_entropy_backward,
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
     layer_norm,
     layer_norm_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    silu,
+    silu_backward,
     softmax,
     softmax_backward,
+    tanh,
+    tanh_backward,
 )
+from numbert.nn.functional.gelu import (
+    _gelu_backward_float32,
+    _gelu_float32,
+    _gelu_tanh,
+    _gelu_tanh_backward,
+)
+from numbert.nn.functional.softmax import _softmax, _softmax_backward
 
 PAIRS = {
     "gelu": (gelu, gelu_backward),
@@ -245,10 +250,7 @@ class TestExtremes:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_gelu_of_infinity(self, dtype):
-        with np.errstate(invalid="ignore"):
-            out = gelu(np.array([np.inf, 1.0], dtype))
-        assert not np.isfinite(out[0])
-        assert np.isfinite(out[1])
+        assert gelu(np.array([np.inf, 1.0], dtype))[0] == np.inf
 
     def test_nothing_overflows_far_out(self):
         with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -363,14 +365,14 @@ class TestBlocks:
         x, d = drawn(*shape).astype(dtype), drawn(*shape, seed=1).astype(dtype)
         whole = np.empty_like(x)
         kernels = [
-            (activations._gelu_tanh, (x,), gelu_tanh(x)),
-            (activations._gelu_tanh_backward, (d, x), gelu_tanh_backward(d, x)),
-            (functional._softmax, (x,), softmax(x)),
-            (functional._softmax_backward, (d, softmax(x)), softmax_backward(d, softmax(x))),
+            (_gelu_tanh, (x,), gelu_tanh(x)),
+            (_gelu_tanh_backward, (d, x), gelu_tanh_backward(d, x)),
+            (_softmax, (x,), softmax(x)),
+            (_softmax_backward, (d, softmax(x)), softmax_backward(d, softmax(x))),
         ]
         if dtype == np.float32:
-            kernels.append((activations._gelu_float32, (x,), gelu(x)))
-            kernels.append((activations._gelu_backward_float32, (d, x), gelu_backward(d, x)))
+            kernels.append((_gelu_float32, (x,), gelu(x)))
+            kernels.append((_gelu_backward_float32, (d, x), gelu_backward(d, x)))
         for kernel, inputs, blocked in kernels:
             kernel(whole, *inputs)
             np.testing.assert_array_equal(blocked, whole, err_msg=kernel.__name__)

@@ -643,7 +643,7 @@ class TestWrongInside:
             assert report.inside == {}
             assert [row.tensor for row in report.failures] == ["input hidden_states"]
             assert re.search(
-                r"each of the \d layers inside is right by itself: the fault is in NoResidual.backward",
+                r"each of the \d+ layers inside is right by itself: the fault is in NoResidual.backward",
                 str(report),
             )
 

@@ -7,20 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbert.bert.heads import (
-    BertOnlyMLMHead,
-    BertOnlyNSPHead,
-    BertPreTrainingHeads,
-    masked_lm_loss,
-    masked_lm_loss_backward,
-)
+from numbert.bert.heads import BertOnlyMLMHead, BertOnlyNSPHead, BertPreTrainingHeads, HeadLoss
 from numbert.bert.inputs import checked_labels
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import BertForPreTrainingOutput, HeadOutput, returns_dict
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.config import BertConfig
 from numbert.nn.array import Array
-from numbert.nn.functional import cross_entropy, cross_entropy_backward
 from numbert.nn.module import Parameter
 
 
@@ -32,7 +25,7 @@ class BertForPreTraining(BertPreTrainedModel):
     """
 
     def __init__(
-        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+        self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
         self.bert = BertModel(config, seed=self.rng, dtype=dtype)
@@ -68,29 +61,20 @@ class BertForPreTraining(BertPreTrainedModel):
         labels = checked_labels("labels", labels, shape, self.config.vocab_size)
         next_sentence_label = checked_labels("next_sentence_label", next_sentence_label, shape[:1], 2)
 
-        losses: list[Array] = []
-        mlm_probs = nsp_probs = None
-        if labels is None:
-            prediction_scores, seq_relationship_score = self.cls(sequence_output, pooled_output)
-        else:
-            loss, prediction_scores, mlm_probs = masked_lm_loss(
-                self.cls.predictions, sequence_output, labels, return_logits
-            )  # [b,l,e] -> [b,l,v]
-            losses.append(loss)
-            seq_relationship_score = self.cls.seq_relationship(pooled_output)  # [b,e] -> [b,2]
-        if next_sentence_label is not None:
-            loss, nsp_probs = cross_entropy(seq_relationship_score, next_sentence_label)
-            losses.append(loss)
+        masked_lm, next_sentence = self.cls.loss(
+            sequence_output, pooled_output, labels, next_sentence_label, return_logits
+        )  # [b,l,e] -> [b,l,v], [b,e] -> [b,2]
+        losses = [loss for loss in (masked_lm.loss, next_sentence.loss) if loss is not None]
         self.remember(
             labels=labels,
-            mlm_probs=mlm_probs,
+            mlm_probs=masked_lm.probs,
             next_sentence_label=next_sentence_label,
-            nsp_probs=nsp_probs,
+            nsp_probs=next_sentence.probs,
         )
         output = BertForPreTrainingOutput(
             loss=np.sum(losses, axis=0) if losses else None,
-            prediction_logits=prediction_scores,
-            seq_relationship_logits=seq_relationship_score,
+            prediction_logits=masked_lm.logits,
+            seq_relationship_logits=next_sentence.logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
@@ -113,15 +97,10 @@ class BertForPreTraining(BertPreTrainedModel):
             raise no_loss(self)
         # loss = masked_lm_loss + next_sentence_loss
         d_mlm_loss, d_nsp_loss = d_loss if isinstance(d_loss, tuple) else (d_loss, d_loss)
-        d_sequence_output = d_pooled_output = None
-        if saved.labels is not None:
-            d_sequence_output = masked_lm_loss_backward(
-                self.cls.predictions, d_mlm_loss, saved.mlm_probs, saved.labels
-            )
-        if saved.next_sentence_label is not None:
-            d_score = cross_entropy_backward(d_nsp_loss, saved.nsp_probs, saved.next_sentence_label)
-            d_pooled_output = self.cls.seq_relationship.backward(d_score)
-        self.cls.forget()
+        d_sequence_output, d_pooled_output = self.cls.loss_backward(
+            None if saved.labels is None else d_mlm_loss,
+            None if saved.next_sentence_label is None else d_nsp_loss,
+        )
         return self.bert.backward(d_sequence_output, d_pooled_output)
 
 
@@ -129,7 +108,7 @@ class BertForMaskedLM(BertPreTrainedModel):
     """BertModel without pooler, with the head for masked words. The arguments are in `BertPreTrainedModel`."""
 
     def __init__(
-        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+        self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
         self.bert = BertModel(config, add_pooling_layer=False, seed=self.rng, dtype=dtype)
@@ -150,30 +129,33 @@ class BertForMaskedLM(BertPreTrainedModel):
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         sequence_output = outputs.last_hidden_state
         labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
-        loss = probs = None
         if labels is None:
-            prediction_scores = self.cls(sequence_output)  # [b,l,e] -> [b,l,v]
+            head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
         else:
-            loss, prediction_scores, probs = masked_lm_loss(
-                self.cls.predictions, sequence_output, labels, return_logits
-            )
-        self.remember(labels=labels, probs=probs)
-        output = HeadOutput(loss, prediction_scores, outputs.hidden_states, outputs.attentions)
+            head = self.cls.loss(sequence_output, labels, return_logits)
+        self.remember(labels=labels, probs=head.probs)
+        output = HeadOutput(head.loss, head.logits, outputs.hidden_states, outputs.attentions)
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
     def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """As `BertForPreTraining.backward`."""
-        saved = self.recall()
-        if saved.labels is None:
+        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+
+        Args:
+            d_loss: what to multiply it by.
+
+        Raises:
+            RuntimeError: the latest forward had no labels, or there was none.
+        """
+        if self.recall().labels is None:
             raise no_loss(self)
-        return self.bert.backward(masked_lm_loss_backward(self.cls.predictions, d_loss, saved.probs, saved.labels))
+        return self.bert.backward(self.cls.loss_backward(d_loss))
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel):
     """BertModel with the head for the next sentence. The arguments are in `BertPreTrainedModel`."""
 
     def __init__(
-        self, config: BertConfig, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+        self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
         self.bert = BertModel(config, seed=self.rng, dtype=dtype)
@@ -197,21 +179,26 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         """
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         labels = checked_labels("labels", labels, outputs.pooler_output.shape[:1], 2)
-        seq_relationship_scores = self.cls(outputs.pooler_output)  # [b,e] -> [b,2]
-        loss = probs = None
-        if labels is not None:
-            loss, probs = cross_entropy(seq_relationship_scores, labels)
-        self.remember(labels=labels, probs=probs)
-        output = HeadOutput(loss, seq_relationship_scores, outputs.hidden_states, outputs.attentions)
+        if labels is None:
+            head = HeadLoss(None, self.cls(outputs.pooler_output), None)  # [b,e] -> [b,2]
+        else:
+            head = self.cls.loss(outputs.pooler_output, labels)
+        self.remember(labels=labels, probs=head.probs)
+        output = HeadOutput(head.loss, head.logits, outputs.hidden_states, outputs.attentions)
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
     def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """As `BertForPreTraining.backward`."""
-        saved = self.recall()
-        if saved.labels is None:
+        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+
+        Args:
+            d_loss: what to multiply it by.
+
+        Raises:
+            RuntimeError: the latest forward had no labels, or there was none.
+        """
+        if self.recall().labels is None:
             raise no_loss(self)
-        d_score = cross_entropy_backward(d_loss, saved.probs, saved.labels)
-        return self.bert.backward(None, self.cls.backward(d_score))
+        return self.bert.backward(None, self.cls.loss_backward(d_loss))
 
 
 def tied_weight(bert: BertModel) -> Parameter | None:

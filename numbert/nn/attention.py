@@ -1,0 +1,87 @@
+"""Scaled dot-product attention, a layer for each step, so that each step can be watched and replaced.
+
+attention_scores = query key^T / sqrt(d), plus the mask, softmax, (dropout), context = attention_probs value
+(Vaswani et al. 2017, arXiv:1706.03762, 3.2.1). None has parameters. Derivations: docs/derivations.md#attention.
+"""
+
+from __future__ import annotations
+
+from numbert.nn.array import Array
+from numbert.nn.functional import (
+    attention_context,
+    attention_context_backward,
+    attention_scores,
+    attention_scores_backward,
+    softmax,
+    softmax_backward,
+)
+from numbert.nn.module import Module
+
+
+class AttentionScores(Module):
+    """query key^T / sqrt(d). [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
+
+    listed = False
+
+    def forward(self, query_layer: Array, key_layer: Array) -> Array:
+        """[b,h,l,d], [b,h,r,d] -> attention_scores [b,h,l,r]."""
+        self.remember(query_layer=query_layer, key_layer=key_layer)
+        return attention_scores(query_layer, key_layer)
+
+    def backward(self, d_attention_scores: Array) -> tuple[Array, Array]:
+        """d_attention_scores [b,h,l,r] -> d_query_layer [b,h,l,d], d_key_layer [b,h,r,d]."""
+        saved = self.recall()
+        return attention_scores_backward(d_attention_scores, saved.query_layer, saved.key_layer)
+
+
+class AttentionMask(Module):
+    """attention_scores + attention_mask. [b,h,l,r] -> [b,h,l,r]. It runs only where there is a mask."""
+
+    listed = False
+
+    def forward(self, attention_scores: Array, attention_mask: Array) -> Array:
+        """-> masked scores [b,h,l,r].
+
+        Args:
+            attention_scores: [b,h,l,r]
+            attention_mask: broadcast to [b,h,l,r]; 0 to look, a huge negative number not to.
+        """
+        self.remember()
+        return attention_scores + attention_mask
+
+    def backward(self, d_masked_scores: Array) -> Array:
+        """d_masked_scores [b,h,l,r] -> d_attention_scores [b,h,l,r], the same numbers; the mask is a constant."""
+        self.recall()
+        return d_masked_scores.copy()
+
+
+class AttentionProbs(Module):
+    """softmax over the keys. [b,h,l,r] -> [b,h,l,r]."""
+
+    listed = False
+
+    def forward(self, attention_scores: Array) -> Array:
+        """[b,h,l,r] -> attention_probs [b,h,l,r], which sum to 1 over r."""
+        attention_probs = softmax(attention_scores)
+        self.remember(attention_probs=attention_probs)
+        return attention_probs
+
+    def backward(self, d_attention_probs: Array) -> Array:
+        """d_attention_probs [b,h,l,r] -> d_attention_scores [b,h,l,r]: docs/derivations.md#softmax."""
+        return softmax_backward(d_attention_probs, self.recall().attention_probs)
+
+
+class AttentionContext(Module):
+    """attention_probs value: for each query the mean of the values. [b,h,l,r], [b,h,r,d] -> [b,h,l,d]."""
+
+    listed = False
+
+    def forward(self, attention_probs: Array, value_layer: Array) -> Array:
+        """[b,h,l,r], [b,h,r,d] -> context_layer [b,h,l,d]."""
+        self.remember(attention_probs=attention_probs, value_layer=value_layer)
+        return attention_context(attention_probs, value_layer)
+
+    def backward(self, d_context_layer: Array) -> tuple[Array, Array]:
+        """d_context_layer [b,h,l,d] -> d_attention_probs [b,h,l,r], d_value_layer [b,h,r,d]."""
+        saved = self.recall()
+        return attention_context_backward(d_context_layer, saved.attention_probs, saved.value_layer)

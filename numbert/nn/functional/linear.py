@@ -1,0 +1,69 @@
+"""linear: y = x W^T + bias, the product that every layer is made of.
+
+Derivation: y[n,o] = sum_i x[n,i] W[o,i] + bias[o], so
+d_x = d_y W, d_W = d_y^T x and d_bias = the sum of d_y over n, where n runs over all leading axes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numbert.nn.array import Array
+from numbert.nn.numerics import underflow_is_zero
+
+
+def linear_plain(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """[..., in], [out,in], [out] -> [..., out]."""
+    product = np.einsum("...i,oi->...o", x, weight)
+    return product if bias is None else product + bias
+
+
+@underflow_is_zero
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """`linear_plain` as one matrix product.
+
+    Args:
+        x: [..., in]
+        weight: [out,in], as the checkpoints store it.
+        bias: [out], or None for none.
+
+    Returns:
+        [..., out].
+    """
+    # One product over all rows: a stack of matrices would be many small products.
+    y = x.reshape(-1, x.shape[-1]) @ weight.T  # [n,in] @ [in,out] -> [n,out]
+    if bias is not None:
+        y += bias
+    return y.reshape(*x.shape[:-1], len(weight))
+
+
+def linear_backward_plain(d_output: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """-> d_x [..., in], d_weight [out,in], d_bias [out]."""
+    d_x = np.einsum("...o,oi->...i", d_output, weight)
+    d_y, x = d_output.reshape(-1, d_output.shape[-1]), x.reshape(-1, x.shape[-1])  # [n,out], [n,in]
+    d_weight = np.einsum("no,ni->oi", d_y, x)
+    d_bias = d_y.sum(axis=0)
+    return d_x, d_weight, d_bias
+
+
+@underflow_is_zero
+def linear_backward(
+    d_output: Array, x: Array, weight: Array, learned: bool = True
+) -> tuple[Array, Array | None, Array | None]:
+    """`linear_backward_plain` as two matrix products.
+
+    Args:
+        d_output: [..., out]
+        x: [..., in], the forward's.
+        weight: [out,in]
+        learned: False leaves d_weight and d_bias out, and the work for them.
+
+    Returns:
+        d_x [..., in], d_weight [out,in], d_bias [out]; the last two None where they are left out.
+    """
+    d_y = d_output.reshape(-1, len(weight))  # [n,out]
+    d_x = (d_y @ weight).reshape(x.shape)  # [n,out] @ [out,in] -> [n,in]
+    if not learned:
+        return d_x, None, None
+    d_weight = d_y.T @ x.reshape(-1, x.shape[-1])  # [out,n] @ [n,in] -> [out,in]
+    return d_x, d_weight, d_y.sum(axis=0)
