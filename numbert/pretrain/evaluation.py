@@ -84,7 +84,7 @@ def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
     model.eval()
     scores = []
     for batch in batches:
-        loss = model(**vars(batch), return_logits=False).loss
+        loss = model(**vars(batch), return_logits=False, return_dict=True).loss
         scores.append((latest_scores(model, float(loss), top5=True), batch))
         model.forget()
     model.train(training)
@@ -148,7 +148,7 @@ def fill_masks(
         input_ids = np.array([encoding.ids])
         input_ids[0, place] = MASK
         with no_grad():
-            probs = softmax(model(input_ids).prediction_logits[0, place])  # [v]
+            probs = softmax(model(input_ids, return_dict=True).prediction_logits[0, place])  # [v]
         best = np.argsort(-probs, kind="stable")[:top]
         start, stop = encoding.offsets[place]
         fills.append(

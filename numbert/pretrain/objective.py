@@ -71,7 +71,7 @@ class PretrainingTask(Task):
 
     def loss_and_backward(self, part: Batch, whole: Batch) -> Array:
         """Each part counts as much as it has of the batch's masked words and of its pairs."""
-        loss = float(self.model(**vars(part), return_logits=False).loss)
+        loss = float(self.model(**vars(part), return_logits=False, return_dict=True).loss)
         scores = latest_scores(self.model, loss)
         words, pairs = part.words / max(1, whole.words), part.pairs / whole.pairs
         self.model.backward((words, pairs))
