@@ -83,7 +83,7 @@ def train(folder: Path, device: str, save_every: int) -> None:
 
 
 def backward(model: Any, batch: Batch, parts: int) -> float:
-    """Adds the gradient of a batch, computed in so many parts -> its loss, MLM + NSP, in nats.
+    """Adds the gradient of a batch, computed in `parts` parts -> its loss, MLM + NSP, in nats.
 
     Both are means over the whole batch, so that every word and every pair counts alike in whatever part it is.
     """
@@ -129,7 +129,7 @@ def load_optimizer(model: Any, folder: Path, plan: dict[str, Any]) -> torch.opti
     optimizer = torch.optim.AdamW(
         [group | {"params": [parameters[name] for name in group["params"]]} for group in groups]
     )
-    # After so many steps the correction for the means' start at 0 is a factor of 1: none.
+    # After a million steps the correction for the means' start at 0 is a factor of 1: none.
     step = float(plan["schedule"]["steps_done"]) if plan["bias_correction"] else 1e6
     moments = load_file(folder / "optimizer.safetensors")
     state = {  # PyTorch numbers the parameters in the order of the groups

@@ -30,7 +30,7 @@ from numbert.train.run import locked, new_folder
 from numbert.train.state import State
 from numbert.train.trainer import Intervals, Trainer
 
-_SENTENCES_TO_FILL = 10_000  # words to fill in are drawn from so many held-out sentences
+_SENTENCES_TO_FILL = 10_000  # the words to fill in are drawn from this many held-out sentences
 
 
 def pretrain(
@@ -224,7 +224,7 @@ def _result(run: PretrainRun, task: PretrainingTask, state: State) -> PretrainRe
 
 
 def _mean_of_latest(lines: Sequence[dict[str, Any]], steps: int) -> float:
-    """The mean loss of so many steps; a line stands for the steps since the one before."""
+    """The mean loss of the last steps, as many as asked for; a line stands for the steps since the one before."""
     before = [0, *(line["step"] for line in lines[:-1])]
     spans = [
         (line["loss"], line["step"] - start)

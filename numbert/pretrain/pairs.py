@@ -17,14 +17,14 @@ from numbert.text.documents import Documents
 IS_NEXT, NOT_NEXT = 0, 1
 # One in ten examples is made shorter than it could be, so that the model sees short inputs too.
 SHORT_PROBABILITY = 0.1
-# Documents come in random order, and so many tokens' worth of them are made into pairs at a time, which are then
+# Documents come in random order, and this many tokens' worth of them are made into pairs at a time, which are then
 # shuffled: text of any size takes no more memory, and no step waits long for its pairs.
 TOKENS_AT_A_TIME = 1 << 20
 
 
 @dataclass
 class Position:
-    """Where a `PairStream` is: so many epochs are over, so many parts of this one, so many pairs of this part."""
+    """How many epochs a `PairStream` has behind it, how many parts of this one and how many pairs of this part."""
 
     epoch: int = 0
     part: int = 0
@@ -73,7 +73,7 @@ class PairStream:
         return np.concatenate(taken)
 
     def one_epoch(self, at_most: int = sys.maxsize) -> Array:
-        """The pairs of the first epoch, or so many of them, [pairs,5]."""
+        """The pairs of the first epoch, or the first `at_most` of them, [pairs,5]."""
         made: list[Array] = []
         for index, part in enumerate(self._cut(0)):
             if sum(map(len, made)) < at_most:

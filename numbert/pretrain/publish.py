@@ -20,7 +20,7 @@ from numbert.train.state import State
 from numbert.views.curves import plot_run
 
 CARD = "MODEL_CARD.md"
-# For the card, all held-out pairs up to so many.
+# For the card, all held-out pairs up to this many.
 PAIRS_AT_MOST = 50_000
 # Half precision is kept where it costs no more than this of the held-out loss, in nats.
 COST_AT_MOST = 1e-3

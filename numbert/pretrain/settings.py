@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from numbert.config import BertConfig
-from numbert.errors import InputError, as_bool, as_integer, as_real, at_least
+from numbert.errors import InputError, as_bool, as_integer, as_real, at_least, shown
 from numbert.train.schedule import Plan
 
 MASKED = 0.15  # of the words are predicted
 LARGEST_VOCABULARY = 1_000_000
-LARGEST_INTEGER = 2**31 - 1
+LARGEST_INTEGER, LARGEST_SEED = 2**31 - 1, 2**128 - 1
 BETAS = (0.9, 0.98)
 
 
@@ -87,10 +87,11 @@ class Settings:
         for name, least in (("hidden_size", 1), ("layers", 1), ("length", 8), ("batch_size", 1), ("warmup", 0)):
             at_least(name, getattr(self, name), least)
         if self.vocab_size > LARGEST_VOCABULARY:
-            raise InputError(f"vocab_size is {self.vocab_size}; it can be up to {LARGEST_VOCABULARY:,}")
+            raise InputError(f"vocab_size is {shown(self.vocab_size)}; it can be up to {LARGEST_VOCABULARY:,}")
         for name, value in vars(self).items():
-            if name != "seed" and value > LARGEST_INTEGER and isinstance(value, int):
-                raise InputError(f"{name} is {value}; it can be up to {LARGEST_INTEGER:,}")
+            most = LARGEST_SEED if name == "seed" else LARGEST_INTEGER
+            if isinstance(value, int) and value > most:
+                raise InputError(f"{name} is {shown(value)}; it can be up to {most:,}")
         if self.warmup > 1:
             raise InputError(f"warmup is {self.warmup}; it is a part of the steps, at most 1")
         self.plan()  # checks what it is made of

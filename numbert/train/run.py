@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
 
-from numbert.errors import InputError
+from numbert.errors import InputError, shown
 from numbert.files.atomic import replacing, to_disk
 
 FORMAT = 1  # of run.json, checkpoints and arithmetic: within one, a run goes on to the same bits
@@ -110,7 +110,7 @@ class Run:
         for name, value in given.items():
             if (stored := self.stored_settings().get(name)) != value:
                 raise InputError(
-                    f"{name} is {value} and in the run of {self.folder} it is {stored}; "
+                    f"{name} is {shown(value)} and in the run of {self.folder} it is {shown(stored)}; "
                     "leave it out to resume, or give another folder for another run"
                 )
 

@@ -6,6 +6,7 @@ PAIRS = "pretrain/test_pairs.py"
 BATCHES = "pretrain/test_batches.py"
 BASELINES = "pretrain/test_baselines.py"
 PRETRAIN = "pretrain/test_pretrain.py"
+RESULT = "pretrain/test_result.py"
 
 MUTANTS = [
     Mutant(
@@ -191,5 +192,37 @@ MUTANTS = [
         "",
         "after the first evaluation there is no dropout any more",
         tests=(f"{PRETRAIN}::test_the_held_out_scores_are_means_over_words_and_pairs",),
+    ),
+    Mutant(
+        "error-of-the-wrong-share",
+        "pretrain/result.py",
+        "NSP {share(scores.nsp_accuracy, pairs)}",
+        "NSP {share(scores.nsp_accuracy, words)}",
+        "the error of the pairs' share by the number of words: it looks three times as sure as it is",
+        tests=(f"{RESULT}::test_it_says_how_many_words_and_pairs_the_figures_are_of",),
+    ),
+    Mutant(
+        "best-where-the-last-is-best",
+        "pretrain/entry.py",
+        "state.best_value < scores.loss:",
+        "state.best_value <= scores.loss:",
+        "the last checkpoint named as better than the last model",
+        tests=(f"{RESULT}::test_where_the_last_model_is_the_best_no_other_is_named",),
+    ),
+    Mutant(
+        "one-word-too-few",
+        "pretrain/beginning.py",
+        "if highest >= config.vocab_size:",
+        "if highest > config.vocab_size:",
+        "a tokenizer with one id more than the model has words: it ends in the middle of training",
+        tests=(f"{PRETRAIN}::test_a_model_that_cannot_be_trained_on_is_refused_before_anything_is_written",),
+    ),
+    Mutant(
+        "true-is-a-number",
+        "errors.py",
+        "    if not isinstance(value, Integral) or isinstance(value, bool):\n",
+        "    if not isinstance(value, Integral):\n",
+        "steps=True trains one step",
+        tests=(f"{PRETRAIN}::test_an_option_of_another_type_is_refused",),
     ),
 ]

@@ -357,7 +357,10 @@ def test_a_failure_before_training_leaves_no_folder_behind(tmp_path):
         ({"eval_every": -2}, "eval_every is -2; it must be at least 1"),
         ({"keep": 0}, "keep is 0; it must be at least 1"),
         ({"steps": 10**400}, "steps is 1000.*; it can be up to 2,147,483,647"),
-        ({"hidden_size": 10**9}, "no memory for a model with layers 1, hidden_size 1000000000, vocab_size 200"),
+        ({"steps": 10**5000}, "steps is a int that cannot be shown; it can be up to"),
+        ({"seed": 10**5000}, "seed is a int that cannot be shown; it can be up to 340,282"),
+        ({"batch_size": -(10**5000)}, "batch_size is a int that cannot be shown; it must be at least 1"),
+        ({"hidden_size": 10**9}, r"no memory for a .*hidden_size 1000000000"),
     ],
 )
 def test_an_option_outside_its_limits_is_refused(option, message, text, tmp_path):

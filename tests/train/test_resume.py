@@ -332,6 +332,7 @@ def test_a_finished_run_resumes_to_the_same_report(text, tmp_path):
     [
         ({"steps": 61}, "steps is 61 and in the run of .*run it is 36; leave it out to resume"),
         ({"seed": 4}, "seed is 4 and in the run of .* it is 3"),
+        ({"seed": 10**5000}, "seed is a int that cannot be shown and in the run of .* it is 3"),
         ({"layers": 1}, "layers is 1 and in the run of .* it is 2"),
         ({"learning_rate": 1e-3}, "learning_rate is 0.001 and in the run of .* it is 0.002"),
         ({"whole_words": True}, "whole_words is True and in the run of .* it is False"),
