@@ -71,7 +71,22 @@ class BackwardRun:
         gradients, problem = match_gradients(returned, inputs)
         if problem:
             self.blame(problem)
+        self.note_shared(gradients, upstream)
         return gradients
+
+    def note_shared(self, gradients: dict[int | str, Any], upstream: dict[str, Any]) -> None:
+        """Notes results that the caller cannot overwrite, since they are an argument of backward or each other."""
+        arrays = {key: value for key, value in gradients.items() if isinstance(value, np.ndarray) and value.size}
+        names = self.forward.inputs.names
+        for key, value in arrays.items():
+            others = [f"the gradient of {names[other]}" for other in arrays if other != key]
+            shared = [values for other, values in arrays.items() if other != key]
+            others += [f"the upstream gradient of {output}" for output in upstream]
+            shared += list(upstream.values())
+            for other, values in zip(others, shared, strict=True):
+                note = f"the gradient of {names[key]} is {other} itself: a caller that adds to it changes both"
+                if np.shares_memory(value, values) and note not in self.report.notes:
+                    self.report.notes.append(note)
 
     def compare(self, of_inputs: dict[int | str, Any]) -> None:
         """After the second backward each Parameter.grad is doubled; the gradients of the inputs are the same."""

@@ -45,7 +45,8 @@ def gradcheck(
 
     so that it has a meaning where the derivative is 0, too; it must stay below 1e-10 (complex step) or 1e-6
     (central differences). Checked as well: backward adds to each Parameter.grad, gives the same after an earlier
-    call, and leaves the upstream gradient, the inputs and the parameters as they were.
+    call, and leaves the upstream gradient, the inputs and the parameters as they were. What backward returns is
+    the caller's to overwrite; where it is an argument of backward, or two results are one array, a note says so.
 
     Args:
         layer: a numbert layer, or any object with forward (or a call) and backward. Backward takes the gradient

@@ -107,6 +107,8 @@ def choose_tensors(
         data = forward.tensors[place.name]
         if place.name in constants:
             leave_out(place.name, data, "a constant")
+        elif not place.trainable:
+            leave_out(place.name, data, "not trainable")
         else:
             choose(place.name, data, run.of_parameters[place.name], "never received a gradient")
     return chosen

@@ -44,6 +44,7 @@ class Place:
         name: dotted, as in `named_parameters()`.
         data: the values.
         adds: it is a numbert Parameter, to whose grad every backward adds.
+        trainable: False for a numbert Parameter that is to stay as it is.
         now: gives what is kept in data's place by now.
         homes: each gives the gradient kept in one place where a convention puts it, or None.
     """
@@ -53,6 +54,7 @@ class Place:
     adds: bool
     now: Callable[[], Any]
     homes: list[Callable[[], Any]]
+    trainable: bool = True
 
     def gradient(self) -> Any:
         return next((found for home in self.homes if (found := home()) is not None), None)
@@ -70,7 +72,8 @@ def parameters(layer: Any) -> list[Place]:
     for name, value in walk(layer):
         found: list[Place] = []
         if is_parameter(value):
-            found = [Place(name, value.data, isinstance(value, Parameter), *_getters(value))]
+            trainable = getattr(value, "trainable", True)
+            found = [Place(name, value.data, isinstance(value, Parameter), *_getters(value), trainable)]
         elif not isinstance(value, Module | dict | list | tuple):
             found = list(_plain_arrays(name, value))
         for place in found:
@@ -169,7 +172,7 @@ class LooseParameter(Parameter):
     __slots__ = ()
 
     def add_grad(self, gradient: Array, owned: bool = False) -> None:
-        if gradient.shape == self.data.shape:
+        if gradient.shape == self.data.shape or not self.trainable:
             super().add_grad(gradient, owned)
         else:
             self.grad = gradient
@@ -190,7 +193,8 @@ def copied(layer: Any, dtype: DTypeLike) -> Any:
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             memo.setdefault(id(value), value.astype(dtype if id(value) in learned else np.float64))
         elif isinstance(value, Parameter):
-            memo[id(value)] = LooseParameter(memo.setdefault(id(value.data), value.data.astype(dtype)))
+            data = memo.setdefault(id(value.data), value.data.astype(dtype))
+            memo[id(value)] = LooseParameter(data, value.trainable)
     try:
         layer = copy.deepcopy(layer, memo)
     except TypeError as error:

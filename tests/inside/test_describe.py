@@ -39,6 +39,19 @@ class TestSummary:
             assert "Total params: 130,609,732" in summary(base, depth)
 
 
+class TestTrainable:
+    def test_what_is_not_trainable_is_counted_apart(self):
+        model = numbert.BertModel(tiny.config())
+        frozen = model.embeddings.parameters()
+        for parameter in frozen:
+            parameter.trainable = False
+        count = sum(parameter.size for parameter in frozen)
+        text = summary(model)
+        assert f"Trainable params: {model.num_parameters() - count:,}\n" in text
+        assert f"Non-trainable params: {count:,}\n" in text
+        assert f"Total params: {model.num_parameters():,}\n" in text
+
+
 class TestShapes:
     def test_every_layer_is_listed_in_the_order_in_which_it_finishes(self):
         config = numbert.BertConfig(vocab_size=28996)

@@ -604,6 +604,51 @@ class TestManners:
         assert [row.result for row in report.rows if row.tensor == "b"] == ["not checked: a constant"]
 
 
+class TestParametersThatAreNotTrainable:
+    def test_they_are_left_out_and_the_report_says_so(self):
+        layer = Linear(6, 4, dtype=np.float64)
+        layer.weight.trainable = False
+        report = gradcheck(layer, drawn(3, 6))
+        results = {row.tensor: row.result for row in report.rows}
+        assert results == {"input x": "ok", "weight": "not checked: not trainable", "bias": "ok"}
+
+    def test_the_layer_keeps_them(self):
+        layer = Linear(6, 4, dtype=np.float64)
+        layer.weight.trainable = False
+        gradcheck(layer, drawn(3, 6))
+        assert not layer.weight.trainable
+
+
+class TestWhoseArrays:
+    """What backward returns is the caller's to overwrite; gradcheck notes where it is not."""
+
+    class Shares:
+        def __init__(self, what):
+            self.what = what
+
+        def forward(self, x, y):
+            return x + y
+
+        def backward(self, d_output):
+            if self.what == "argument":
+                return d_output, d_output.copy()
+            copy = d_output.copy()
+            return (copy, copy) if self.what == "result" else (copy, d_output.copy())
+
+    @pytest.mark.parametrize(
+        ("what", "note"),
+        [
+            ("argument", "the gradient of x is the upstream gradient of output itself"),
+            ("result", "the gradient of x is the gradient of y itself"),
+            ("nothing", None),
+        ],
+    )
+    def test_a_note_says_so(self, what, note):
+        report = gradcheck(self.Shares(what), drawn(2, 3), drawn(2, 3, seed=1))
+        assert report.ok
+        assert any(note in one for one in report.notes) if note else report.notes == []
+
+
 class TestArraysOfItsOwn:
     """A layer may fill one array in every forward and return it: fast code does."""
 
