@@ -163,17 +163,11 @@ def _opened(
 
 def _refuse_model(settings: Settings, beginning: Beginning | None) -> None:
     """Makes the model once in vain, so that what is wrong with it is told before anything is read or written."""
-    try:
-        if beginning is not None:
-            beginning.model(settings)
-        else:
-            with uninitialized():  # takes no memory, as it is not written to
-                BertForPreTraining(settings.config(settings.vocab_size))
-    except MemoryError as error:
-        raise InputError(
-            f"no memory for a model with layers {settings.layers}, hidden_size {settings.hidden_size}, vocab_size "
-            f"{settings.vocab_size} and positions {settings.positions or settings.length}: {error}"
-        ) from None
+    if beginning is not None:
+        beginning.model(settings)
+    else:
+        with uninitialized():  # takes no memory, as it is not written to
+            BertForPreTraining(settings.config(settings.vocab_size))
 
 
 def _prepare(run: PretrainRun, corpus: Corpus, show: Progress) -> None:
