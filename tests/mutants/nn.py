@@ -208,8 +208,8 @@ MUTANTS = [
     Mutant(
         "silu-slope-without-x",
         "nn/functional/elementwise.py",
-        "return d_output * (s + x * s * sigmoid(-x))",
-        "return d_output * (s + s * sigmoid(-x))",
+        "    np.multiply(x, s, out=out)  # x s\n",
+        "    np.copyto(out, s)\n",
         "the product rule with the x of x s' forgotten",
         gradient=True,
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbert.nn.array import Array
+from numbert.nn.blocks import mapped
 from numbert.nn.numerics import underflow_is_zero
 
 
@@ -37,9 +38,9 @@ def sigmoid_plain(x: Array) -> Array:
 @underflow_is_zero
 def sigmoid(x: Array) -> Array:
     """`sigmoid_plain` with no overflow at either end."""
-    positive = x.real >= 0
-    small = np.exp(np.where(positive, -x, x))  # exp(-|x|), at most 1
-    return np.where(positive, x.dtype.type(1), small) / (1 + small)
+    negative = np.where(x.real < 0, x, x.dtype.type(0))  # x where it is negative, else 0
+    small = np.exp(np.where(x.real < 0, x, -x))  # exp(-|x|), at most 1
+    return np.exp(negative) / (1 + small)
 
 
 def silu_plain(x: Array) -> Array:
@@ -49,8 +50,26 @@ def silu_plain(x: Array) -> Array:
 
 @underflow_is_zero
 def silu(x: Array) -> Array:
-    """`silu_plain` with no overflow at either end."""
-    return x * sigmoid(x)
+    """`silu_plain` with no overflow at either end, in blocks of rows where x is real."""
+    if x.dtype.kind == "c":
+        return x * sigmoid(x)
+    return mapped(_silu, x)
+
+
+def _sigmoid(x: Array) -> Array:
+    """Of a block of real numbers."""
+    small = np.abs(x)
+    np.negative(small, out=small)
+    np.exp(small, out=small)  # exp(-|x|)
+    small += 1
+    s = np.minimum(x, 0)
+    np.exp(s, out=s)  # 1, or exp(x) where x is negative
+    s /= small  # sigmoid(x)
+    return s
+
+
+def _silu(out: Array, x: Array) -> None:
+    np.multiply(x, _sigmoid(x), out=out)
 
 
 def silu_backward_plain(d_output: Array, x: Array) -> Array:
@@ -66,9 +85,19 @@ def silu_backward_plain(d_output: Array, x: Array) -> Array:
 
 @underflow_is_zero
 def silu_backward(d_output: Array, x: Array) -> Array:
-    """`silu_backward_plain` with no overflow at either end."""
-    s = sigmoid(x)
-    return d_output * (s + x * s * sigmoid(-x))
+    """`silu_backward_plain` with no overflow at either end, in blocks of rows where x is real."""
+    if x.dtype.kind == "c":
+        s = sigmoid(x)
+        return d_output * (s + x * s * sigmoid(-x))
+    return mapped(_silu_backward, d_output, x)
+
+
+def _silu_backward(out: Array, d_output: Array, x: Array) -> None:
+    s = _sigmoid(x)
+    np.multiply(x, s, out=out)  # x s
+    out *= _sigmoid(-x)  # x s (1 - s)
+    out += s  # silu'(x)
+    out *= d_output
 
 
 @underflow_is_zero
