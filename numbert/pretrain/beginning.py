@@ -24,11 +24,11 @@ from numbert.pretrain.settings import Settings
 
 @dataclass(frozen=True)
 class Beginning:
-    """A model's folder to begin from.
+    """A model folder to begin from.
 
     Attributes:
-        path: absolute.
-        sha256: of its config.json and weights.
+        path: the folder's absolute path.
+        sha256: the SHA-256 of its config.json and weights, in hexadecimal.
     """
 
     path: str
@@ -36,20 +36,20 @@ class Beginning:
 
     @classmethod
     def of(cls, folder: Path) -> Self:
-        """The model in a folder.
+        """Looks at the model in a folder.
 
         Raises:
-            InputError: there is none, its special tokens have other ids than 0 to 4, it has fewer words than its
-                tokenizer, or it does not know the second segment of a pair.
+            InputError: there is no model, its special tokens have other ids than 0 to 4, it has fewer pieces than
+                its tokenizer, or it does not know the second segment of a pair.
         """
         config = BertConfig.from_file(folder / "config.json")
         Checkpoint(folder)
         tokenizer = load_tokenizer(folder)
-        word, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        piece, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if highest >= config.vocab_size:
             raise InputError(
-                f"the tokenizer in {folder} has the ids 0 to {highest} ({highest} is {word!r}), but the model has "
-                f"{config.vocab_size} words; the two are not of one model"
+                f"the tokenizer in {folder} has the ids 0 to {highest} ({highest} is {piece!r}), but the model "
+                f"has {config.vocab_size} pieces; the two are not of one model"
             )
         if config.type_vocab_size < 2:
             raise InputError(f"the model in {folder} has type_vocab_size {config.type_vocab_size}; pairs need 2")

@@ -85,7 +85,7 @@ def train(folder: Path, device: str, save_every: int) -> None:
 def backward(model: Any, batch: Batch, parts: int) -> float:
     """Adds the gradient of a batch, computed in `parts` parts -> its loss, MLM + NSP, in nats.
 
-    Both are means over the whole batch, so that every word and every pair counts alike in whatever part it is.
+    Both are means over the whole batch, so that every masked token and every pair counts alike in every part.
     """
     total = 0.0
     for index in range(parts):
@@ -97,7 +97,7 @@ def backward(model: Any, batch: Batch, parts: int) -> float:
         output = model(**part)
         mlm = cross_entropy(output.prediction_logits.flatten(0, 1), labels.flatten(), reduction="sum")
         nsp = cross_entropy(output.seq_relationship_logits, next_sentence_label, reduction="sum")
-        loss = mlm / batch.words + nsp / batch.pairs
+        loss = mlm / batch.masked + nsp / batch.pairs
         loss.backward()
         total += loss.item()
     return total

@@ -105,7 +105,7 @@ def pretrain(
         model = _model(run, data, run.checkpoint(saved[-1]) if saved else None)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable()
-        show.say("Counting words ...")
+        show.say("Counting pieces ...")
         task = PretrainingTask(data, run.settings, model)
         trainer = Trainer(run, task, run.settings.plan(), intervals, show, processes)
         if saved:
@@ -214,7 +214,7 @@ def _result(run: PretrainRun, task: PretrainingTask, state: State) -> PretrainRe
         first_loss=lines[0]["loss"],
         final_loss=_mean_of_latest(lines, 50),
         held_out=scores,
-        held_out_words=held_out.words,
+        held_out_words=held_out.masked,
         held_out_pairs=held_out.pairs,
         best=best,
         frequencies=held_out.frequencies,

@@ -12,7 +12,7 @@ from numbert.config import BertConfig
 from numbert.errors import InputError, as_bool, as_integer, as_real, at_least, shown
 from numbert.train.schedule import Plan
 
-MASKED = 0.15  # of the words are predicted
+MASKED = 0.15  # of the tokens are predicted
 LARGEST_VOCABULARY = 1_000_000
 LARGEST_INTEGER, LARGEST_SEED = 2**31 - 1, 2**128 - 1
 BETAS = (0.9, 0.98)
@@ -123,7 +123,7 @@ class Settings:
 
     @property
     def max_predictions(self) -> int:
-        """Masked words in a pair, at most."""
+        """The most masked tokens in a pair."""
         return math.ceil(MASKED * self.length)
 
     def config(self, vocab_size: int) -> BertConfig:
@@ -138,7 +138,7 @@ class Settings:
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             # bert-base's 0.02 at the width of 768. With as little in a narrow model all scores start near 0, all
-            # attention alike, and for thousands of steps the model learns nothing but word frequencies.
+            # attention alike, and for thousands of steps the model learns nothing but piece frequencies.
             initializer_range=0.02 * math.sqrt(768 / self.hidden_size),
         )
 

@@ -18,7 +18,7 @@ from numbert.nn.array import Array
 
 # Their ids, 0 to 4; [PAD] is 0 as in every published BERT.
 PAD, UNK, CLS, SEP, MASK = range(5)
-FIRST_WORD = 5
+FIRST_PIECE = 5
 # A character rarer than one in this many is left to [UNK]: it would cost one or two pieces of the vocabulary.
 RARE = 1_000_000
 # The characters that BERT takes for a word each: Chinese ones, also in Japanese and Korean.
