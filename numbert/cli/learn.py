@@ -1,4 +1,4 @@
-"""From text to a model: pretrain, and what is done with a run."""
+"""The commands around training: pretrain and corpus, and of a run plot, export-optimizer and publish."""
 
 from __future__ import annotations
 

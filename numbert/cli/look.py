@@ -1,4 +1,4 @@
-"""Into a model: summary, shapes, inspect."""
+"""The commands that look into a model: summary, shapes, inspect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_to(commands: Commands) -> None:
     p.add_argument("--saved", action="store_true", help="also what each layer remembers for backward")
     gives_json(p)
 
-    p = commands.add("inspect", _inspect, "how each name in a checkpoint is used")
+    p = commands.add("inspect", _inspect, "how each name in a model folder's weights is used")
     p.add_argument("folder", type=Path, metavar="FOLDER")
     gives_json(p)
 

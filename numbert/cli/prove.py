@@ -1,4 +1,4 @@
-"""gradcheck and bench."""
+"""The commands that prove gradients and measure speed: gradcheck and bench."""
 
 from __future__ import annotations
 

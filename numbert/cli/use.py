@@ -1,4 +1,4 @@
-"""A model's answers: fill-mask, next-sentence, embed; and download, which fetches a model."""
+"""The commands that use a model, fill-mask, next-sentence and embed, and download, which fetches one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def sentences(words, sentence_length=10):
-    """Sentences of so many made-up words, all different."""
+    """Sentences of this many made-up words, all different."""
     rng = np.random.default_rng(words)
     letters = np.array(list("abcdefghij"))
     made = ["".join(rng.choice(letters, 5)) for _ in range(words)]

@@ -34,7 +34,7 @@ def text(tmp_path_factory):
 
 
 def pretrain(processes, *arguments, command=(sys.executable, "-m", "numbert")):
-    """The command, by so many processes."""
+    """The command, run by this many processes."""
     command = [*command, "pretrain", *map(str, arguments)]
     if processes > 1:
         command = [str(MPIRUN), "-n", str(processes), *command]
