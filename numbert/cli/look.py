@@ -14,6 +14,7 @@ _WHOSE = "(bert-base-cased's, unless told otherwise)"
 
 
 def add_to(commands: Commands) -> None:
+    """Adds the commands of this file."""
     p = commands.add("summary", _summary, f"the table of a model's parameters {_WHOSE}")
     _takes_configuration(p, "BertForMaskedLM")
     p.add_argument("--depth", type=int, default=3, metavar="N", help="how deep to list (3)")

@@ -15,6 +15,7 @@ from numbert.progress import say, to_terminal
 
 
 def add_to(commands: Commands) -> None:
+    """Adds the commands of this file."""
     p = commands.add("fill-mask", _fill_mask, "the most probable pieces for each [MASK]")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text with [MASK] in it; - reads lines from stdin")
     p.add_argument("--top-k", type=int, default=5, metavar="K", help="how many pieces (5)")

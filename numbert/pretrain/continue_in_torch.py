@@ -43,6 +43,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    """Reads the options and trains from the latest state that is beside this script."""
     parser = argparse.ArgumentParser(description="Goes on in PyTorch with a training that numbert began.")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default, help=f"where to compute ({default})")

@@ -48,7 +48,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Fill:
-    """A sentence with one word masked, and what the model takes it for.
+    """A sentence with one word masked, and the model's guesses.
 
     Attributes:
         text: the sentence, with [MASK] in place of the word.

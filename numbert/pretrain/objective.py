@@ -70,7 +70,7 @@ class PretrainingTask(Task):
     # --- learning ---------------------------------------------------------------------------------------------
 
     def loss_and_backward(self, part: Batch, whole: Batch) -> Array:
-        """Weighs the part by its share of the batch's masked tokens (MLM) and of its pairs (NSP).
+        """Computes a part, which counts by its share of the batch's masked tokens (MLM) and pairs (NSP).
 
         Returns:
             float64 [4], the part's share of the batch's mlm_loss, nsp_loss, mlm_accuracy and nsp_accuracy.

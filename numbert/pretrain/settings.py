@@ -148,4 +148,5 @@ class Settings:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The settings by name."""
         return dataclasses.asdict(self)
