@@ -13,7 +13,7 @@ RUNS = {
     "normal": ("the default run", "#0072b2"),
     "rate-too-high": ("learning rate 0.03", "#d55e00"),
     "rate-too-low": ("learning rate 0.00005", "#a04e8c"),
-    "few-words": ("4 pairs in a batch", "#009e73"),
+    "few-pairs": ("4 pairs in a batch", "#009e73"),
     "long-pairs": ("16 pairs of 128 tokens", "#56b4e9"),
     "little": ("a text of 2,000 lines", "#b8860b"),
 }
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         if name == "normal":
             for kind, label in (
                 ("frequencies", "frequencies"),
-                ("bigrams", "the word to the left"),
+                ("bigrams", "the token to the left"),
             ):
                 height = lines[-1][kind]["mlm_loss"] + math.log(2)
                 axes.axhline(height, color="#888888", linewidth=1, linestyle="--", zorder=0)

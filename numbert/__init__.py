@@ -1,6 +1,7 @@
 """numbert: BERT in plain NumPy, with a backward pass written by hand and proved.
 
-Every layer is here under its name; mathematics as pairs of plain functions is in `numbert.nn`.
+Every layer is here under its published name. `numbert.nn` has the mathematics as plain functions, each with its
+backward.
 """
 
 import importlib

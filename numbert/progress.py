@@ -1,4 +1,4 @@
-"""What is shown on stderr while something takes long: a bar on a terminal, else a line now and then.
+"""Progress on stderr while something takes long: a bar on a terminal, elsewhere a line every ten seconds.
 
 stderr may be missing (`2>&-`, pythonw), full, closed, of a narrow encoding, or an object of the user's that has
 `write` and no more. The work goes on in each case, and no message ends on stdout.
@@ -30,7 +30,10 @@ def to_terminal() -> bool:
 
 
 def say(message: str) -> None:
-    """Writes a line to stderr, or nowhere if it cannot be written; what stderr's encoding lacks, as "\\u0416"."""
+    """Writes a line to stderr, or nowhere if it cannot be written.
+
+    A character that stderr's encoding lacks is written as its escape, such as "\\u0416".
+    """
     with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none; it is full; it is closed
         try:
             sys.stderr.write(f"{message}\n")
@@ -42,12 +45,13 @@ def say(message: str) -> None:
 
 @contextlib.contextmanager
 def bar(shown: bool, total: int | None, unit: str, **options: Any) -> Iterator[Callable[[int], Any]]:
-    """Gives a function that is told how much more was done; its bar stands on stderr until the end.
+    """Shows a bar on stderr within a `with`. It gives the function that moves the bar, by what was done since.
 
     Args:
-        shown: whether there is a bar; where stderr is missing or only writes, there is none.
-        total: how much there is to do, or None where nobody knows.
-        options: tqdm's.
+        shown: whether to show a bar; where stderr is missing or has only `write`, there is none.
+        total: how much there is to do, or None where that is unknown.
+        unit: what is counted.
+        options: further arguments of tqdm.
     """
     if not shown or not hasattr(sys.stderr, "isatty"):
         yield lambda done: None
@@ -59,10 +63,10 @@ def bar(shown: bool, total: int | None, unit: str, **options: Any) -> Iterator[C
 
 
 class Progress:
-    """Messages and the state of training, or nothing at all where `shown` is False.
+    """Shows messages and the state of training on stderr, or nothing at all where `shown` is False.
 
     Attributes:
-        done: the steps so far, with those before a resumed run was interrupted.
+        done: how many steps are done, including those before a run was resumed.
     """
 
     def __init__(self, shown: bool) -> None:
@@ -72,25 +76,27 @@ class Progress:
         self._bar: tqdm[Any] | None = None
 
     def say(self, message: str) -> None:
+        """Writes a line above the bar."""
         if self.shown:
             from tqdm import tqdm
 
-            with tqdm.external_write_mode(file=sys.stderr):  # above the bar, if there is one
+            with tqdm.external_write_mode(file=sys.stderr):
                 say(message)
 
     def bar(
         self, what: str, total: int | None, unit: str
     ) -> contextlib.AbstractContextManager[Callable[[int], Any]]:
-        """Gives a function that is told how much more was done; its bar is there only while it takes long."""
+        """Like the function `bar`, but the bar appears only after a second, and only on a terminal."""
         return bar(self.shown and to_terminal(), total, unit, desc=what, unit_scale=True, delay=1.0)
 
     def start(self, steps: int, done: int, words: Callable[[Mapping[str, float]], str], unit: str) -> None:
         """Begins to show steps.
 
         Args:
-            steps: of them all, `done` were there before.
-            words: says what scores are, in a few words.
-            unit: what a step learns from, such as "tokens".
+            steps: how many steps there are in all.
+            done: how many of them are done already.
+            words: writes scores as a short text.
+            unit: what the size of a step counts, such as "tokens".
         """
         self._steps, self.done, self._begun = steps, done, done
         self._words, self._unit = words, unit
@@ -101,11 +107,11 @@ class Progress:
             self._bar = tqdm(total=steps, initial=done, unit="step", file=sys.stderr, dynamic_ncols=True)
 
     def step(self, scores: Mapping[str, float], size: int) -> None:
-        """Takes note of one step and shows it, where it is time to.
+        """Counts one step and shows the state: in the bar, or in a line every ten seconds.
 
         Args:
-            scores: the same names in every step.
-            size: how much it learned from, in the unit.
+            scores: the scores of the step by name, the same names in every step.
+            size: how much the step learned from, in the unit.
         """
         self._latest.append(scores)
         self.done += 1
@@ -122,6 +128,7 @@ class Progress:
             self._last_line = now
 
     def stop(self) -> None:
+        """Closes the bar; its last state stays on the terminal."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

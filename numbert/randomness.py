@@ -1,4 +1,4 @@
-"""Random numbers by what they are for: a generator that depends on a seed and a purpose alone."""
+"""Random generators that depend on nothing but a seed, a purpose and a number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What random numbers are for, besides the weights and the dropout of the first process."""
+    """What random numbers are drawn for, besides the weights and the dropout of the first process."""
 
     PAIRS = 1
     MASKS = 2
@@ -22,6 +22,11 @@ class Purpose(IntEnum):
 def generator(seed: int, purpose: Purpose, number: int = 0, part: int = 0) -> np.random.Generator:
     """A generator that is the same for the same arguments and independent of all others.
 
-    So a run that is resumed needs to know no more than its step.
+    With it a resumed run draws the same numbers, as it needs to know no more than its step.
+
+    Args:
+        seed: the run's.
+        purpose: what is drawn.
+        number, part: which of several draws for this purpose, such as the step, or epoch and part.
     """
     return np.random.default_rng([seed, purpose, number, part])

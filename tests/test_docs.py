@@ -1,7 +1,7 @@
 """What the documentation says is so: its code runs, what it quotes is there, its links and names lead somewhere.
 
 In docs/*.md a fenced block marked `python` whose first line is `# path/of/file.py: name` quotes lines of that
-function; every other one is run, in order, as one session for each file.
+function; every other one, and each in README.md, is run, in order, as one session for each file.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def python_blocks(page: Path) -> list[Block]:
 # --- code --------------------------------------------------------------------------------------------------------
 
 
-@by_name(DOCS)
+@by_name([*DOCS, ROOT / "README.md"])
 def test_every_python_block_runs(page):
     session = {"__name__": "docs"}
     for block in python_blocks(page):

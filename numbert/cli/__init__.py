@@ -19,7 +19,11 @@ OLD_NAMES = {"documentation": "corpus"}  # of commands; --help does not list the
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command and exits: 0 done, 1 a check failed, 2 the user's mistake, 130 Ctrl-C."""
+    """Runs one command and exits: with 0 when done, 1 if a check failed, 2 for a user's mistake, 130 for Ctrl-C.
+
+    Args:
+        arguments: what to run, as on the command line after `numbert`; by default sys.argv's.
+    """
     streams.make_ready()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and (new_name := OLD_NAMES.get(given[0])):

@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""The parser, and the checks of paths, that the commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numbert.progress import say
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the options in one line."""
+    """A parser that says in one line what is wrong with the options."""
 
     def error(self, message: str) -> NoReturn:
         say(f"{self.prog}: {message}; see {self.prog} --help".replace("\n", " "))
@@ -25,24 +25,34 @@ class Parser(argparse.ArgumentParser):
 
 
 class Commands:
-    """The commands of a parser; `options.run(options)` runs the one that was named."""
+    """The commands of a parser. After parsing, `options.run(options)` runs the one that was named."""
 
     def __init__(self, parser: Parser) -> None:
         self.parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(self, name: str, run: Callable[[argparse.Namespace], int], help: str) -> Parser:
-        """A new command, to which its options are added."""
+        """Adds a command.
+
+        Args:
+            name: what is typed.
+            run: what it does; it returns the exit code.
+            help: a line for --help.
+
+        Returns:
+            its parser, to which its options are added.
+        """
         added = self.parsers.add_parser(name, help=help, description=help)
         added.set_defaults(run=run)
         return added
 
 
 def gives_json(p: argparse.ArgumentParser) -> None:
+    """Adds the option --json."""
     p.add_argument("--json", action="store_true", help="print JSON")
 
 
 def no_file(path: Path) -> Path:
-    """A path where a folder is meant.
+    """Returns a path where a folder is meant.
 
     Raises:
         InputError: it is a file.
@@ -53,10 +63,10 @@ def no_file(path: Path) -> Path:
 
 
 def model_folder(path: Path) -> Path:
-    """A folder that is there.
+    """Returns the path of a folder that exists.
 
     Raises:
-        InputError: it is not there, or is a file.
+        InputError: it does not exist, or is a file.
     """
     if not no_file(path).exists():
         raise InputError(f"{path} does not exist; a model is a folder, and `numbert download NAME` makes one")
@@ -65,7 +75,7 @@ def model_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Opened for writing. Nothing that was there is overwritten, and if the body fails nothing is left.
+    """Opens a new file for writing, within a `with`. If the body fails, the file is removed.
 
     Raises:
         InputError: the path exists, or cannot be made.

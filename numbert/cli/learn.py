@@ -1,4 +1,4 @@
-"""From text to a model: pretrain, and what is done with a run."""
+"""The commands around training: pretrain and corpus, and of a run plot, export-optimizer and publish."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ NEW_MODEL = Path("numbert-model")  # where `numbert pretrain` writes unless told
 
 
 def add_to(commands: Commands) -> None:
+    """Adds the commands of this file."""
     p = commands.add("pretrain", _pretrain, "train a BERT on raw text (MLM and NSP)")
     _add_pretrain_options(p)
     gives_json(p)

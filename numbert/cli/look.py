@@ -1,4 +1,4 @@
-"""Into a model: summary, shapes, inspect."""
+"""The commands that look into a model: summary, shapes, inspect."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _WHOSE = "(bert-base-cased's, unless told otherwise)"
 
 
 def add_to(commands: Commands) -> None:
+    """Adds the commands of this file."""
     p = commands.add("summary", _summary, f"the table of a model's parameters {_WHOSE}")
     _takes_configuration(p, "BertForMaskedLM")
     p.add_argument("--depth", type=int, default=3, metavar="N", help="how deep to list (3)")
@@ -27,7 +28,7 @@ def add_to(commands: Commands) -> None:
     p.add_argument("--saved", action="store_true", help="also what each layer remembers for backward")
     gives_json(p)
 
-    p = commands.add("inspect", _inspect, "how each name in a checkpoint is used")
+    p = commands.add("inspect", _inspect, "how each name in a model folder's weights is used")
     p.add_argument("folder", type=Path, metavar="FOLDER")
     gives_json(p)
 

@@ -1,4 +1,4 @@
-"""gradcheck and bench."""
+"""The commands that prove gradients and measure speed: gradcheck and bench."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numbert.progress import to_terminal
 
 
 def add_to(commands: Commands) -> None:
+    """Adds the commands of this file."""
     p = commands.add("gradcheck", _gradcheck, "prove every layer's backward by complex-step derivatives")
     p.add_argument("layer", nargs="*", metavar="LAYER", help="only layers with this in their name")
     p.add_argument("--seed", type=int, default=0, metavar="S", help="seed of sizes and numbers (0)")

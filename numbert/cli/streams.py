@@ -21,7 +21,7 @@ _MARKS = {
 
 
 def make_ready() -> None:
-    """Afterwards stdout and stderr are there, and a character that stdout lacks is printed as "?"."""
+    """Makes stdout and stderr usable: opens those that are missing, and prints "?" for what stdout cannot show."""
     # Descriptors that are missing (2>&-) first: a file that is opened would get the number, and messages with it.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -35,7 +35,7 @@ def make_ready() -> None:
 
 
 def let_go() -> None:
-    """What could not be written is given up, so that Python does not try once more when it ends, and complain."""
+    """Gives up what could not be written, so that Python does not try again when it ends and print a message."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # it only writes; no descriptor; closed
             try:
@@ -45,7 +45,7 @@ def let_go() -> None:
 
 
 def lines_of_stdin() -> list[str]:
-    """The lines of standard input. Only LF or CRLF ends one; the last needs no end.
+    """The lines of standard input, which end at LF or CRLF only. The last line may end without it.
 
     Raises:
         InputError: there are no lines, one is blank, or the text is not UTF-8.
@@ -77,10 +77,14 @@ def _text_of(line: bytes, number: int) -> str:
 
 
 def argument(text: str, name: str) -> str:
-    """A text of the command line. Its bytes are UTF-8, whatever the locale says.
+    """A text of the command line, whose bytes are read as UTF-8 whatever the locale says.
+
+    Args:
+        text: the argument as Python has read it.
+        name: what to call it in a message.
 
     Raises:
-        InputError: they are not.
+        InputError: the bytes are not UTF-8.
     """
     try:
         text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""A model's answers: fill-mask, next-sentence, embed; and download, which fetches a model."""
+"""The commands that use a model, fill-mask, next-sentence and embed, and download, which fetches one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from numbert.progress import say, to_terminal
 
 
 def add_to(commands: Commands) -> None:
-    p = commands.add("fill-mask", _fill_mask, "the most probable words for each [MASK]")
+    """Adds the commands of this file."""
+    p = commands.add("fill-mask", _fill_mask, "the most probable pieces for each [MASK]")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text with [MASK] in it; - reads lines from stdin")
-    p.add_argument("--top-k", type=int, default=5, metavar="K", help="how many words (5)")
+    p.add_argument("--top-k", type=int, default=5, metavar="K", help="how many pieces (5)")
     _takes_model(p)
     gives_json(p)
 

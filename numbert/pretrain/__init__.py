@@ -1,1 +1,1 @@
-"""From raw text to a trained model: corpus, vocabulary, pairs, masks, optimizer, trainer."""
+"""Pretraining on raw text: pairs, masks, the task that predicts both, and what is done with a run."""

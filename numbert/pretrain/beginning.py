@@ -24,11 +24,11 @@ from numbert.pretrain.settings import Settings
 
 @dataclass(frozen=True)
 class Beginning:
-    """A model's folder to begin from.
+    """A model folder to begin from.
 
     Attributes:
-        path: absolute.
-        sha256: of its config.json and weights.
+        path: the folder's absolute path.
+        sha256: the SHA-256 of its config.json and weights, in hexadecimal.
     """
 
     path: str
@@ -36,20 +36,20 @@ class Beginning:
 
     @classmethod
     def of(cls, folder: Path) -> Self:
-        """The model in a folder.
+        """Looks at the model in a folder.
 
         Raises:
-            InputError: there is none, its special tokens have other ids than 0 to 4, it has fewer words than its
-                tokenizer, or it does not know the second segment of a pair.
+            InputError: there is no model, its special tokens have other ids than 0 to 4, it has fewer pieces than
+                its tokenizer, or it does not know the second segment of a pair.
         """
         config = BertConfig.from_file(folder / "config.json")
         Checkpoint(folder)
         tokenizer = load_tokenizer(folder)
-        word, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        piece, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if highest >= config.vocab_size:
             raise InputError(
-                f"the tokenizer in {folder} has the ids 0 to {highest} ({highest} is {word!r}), but the model has "
-                f"{config.vocab_size} words; the two are not of one model"
+                f"the tokenizer in {folder} has the ids 0 to {highest} ({highest} is {piece!r}), but the model "
+                f"has {config.vocab_size} pieces; the two are not of one model"
             )
         if config.type_vocab_size < 2:
             raise InputError(f"the model in {folder} has type_vocab_size {config.type_vocab_size}; pairs need 2")
@@ -69,13 +69,15 @@ class Beginning:
 
     @property
     def folder(self) -> Path:
+        """The model folder."""
         return Path(self.path)
 
     def tokenizer(self) -> Tokenizer:
+        """Loads the model's tokenizer."""
         return load_tokenizer(self.folder)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that are given, with the model's sizes.
+        """Adds the model's sizes to the settings that are given.
 
         Raises:
             InputError: a size is given that is not the model's.
@@ -95,10 +97,11 @@ class Beginning:
         return {"positions": max(config.max_position_embeddings, given.get("length", 0)), **given, **sizes}
 
     def model(self, settings: Settings) -> BertForPreTraining:
-        """The model, with the dropout and the number of positions that the settings want.
+        """Loads the model, with the dropout and the number of positions that the settings ask for.
 
-        Positions that it was not trained on begin as copies of those it was, in turn (as Longformer's do, Beltagy
-        et al. 2020, section 5): what attention has learned of neighbours holds among them, too.
+        Positions that the model was not trained on begin as copies of those that it was trained on, from the first
+        one again, as in Longformer (Beltagy et al. 2020, section 5): what attention has learned of neighbouring
+        positions then holds among the new ones too.
 
         Raises:
             InputError: a weight is missing, is not finite or does not fit, or the configuration asks for what
@@ -129,7 +132,7 @@ class Beginning:
         return model
 
     def _trained_positions(self, config: BertConfig) -> int:
-        """As many as the pairs had in the run that the model is of, if it is known."""
+        """The length of pairs in the run that the model is of, where its folder says so; else all positions."""
         try:
             run = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
             return min(int(run["settings"]["length"]), config.max_position_embeddings)

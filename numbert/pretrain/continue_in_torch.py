@@ -9,8 +9,9 @@ batches, with the pairs and masks that it would have made at the same step; PyTo
 Without dropout the losses are those that numbert would have had, up to rounding; with it, PyTorch draws other
 random numbers.
 
-Now and then, and at the end, everything is saved in step-N/ beside this script, in place of the one before: a
-model that numbert and transformers read, with its moments. Started again, the script goes on from there.
+Every 500 steps (--save-every) and at the end, everything is saved in step-N/ beside this script, in place of the
+one before: a model that numbert and transformers read, with its moments. Started again, the script goes on from
+there.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    """Reads the options and trains from the latest state that is beside this script."""
     parser = argparse.ArgumentParser(description="Goes on in PyTorch with a training that numbert began.")
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default, help=f"where to compute ({default})")
@@ -52,7 +54,13 @@ def main() -> None:
 
 
 def train(folder: Path, device: str, save_every: int) -> None:
-    """From what is in the folder to the last step."""
+    """Trains from the step that the folder holds to the last one.
+
+    Args:
+        folder: the exported folder, or a step-N of it.
+        device: PyTorch's name of where to compute, such as "cuda".
+        save_every: steps between savings.
+    """
     plan = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     schedule = plan["schedule"]
     total, warmup = schedule["total_steps"], schedule["warmup_steps"]
@@ -83,9 +91,12 @@ def train(folder: Path, device: str, save_every: int) -> None:
 
 
 def backward(model: Any, batch: Batch, parts: int) -> float:
-    """Adds the gradient of a batch, computed in `parts` parts -> its loss, MLM + NSP, in nats.
+    """Computes a batch in `parts` parts and adds its gradient to the parameters'.
 
-    Both are means over the whole batch, so that every word and every pair counts alike in whatever part it is.
+    Loss and gradient are means over the whole batch, so that every masked token and every pair counts alike.
+
+    Returns:
+        the loss, MLM + NSP in nats.
     """
     total = 0.0
     for index in range(parts):
@@ -97,14 +108,14 @@ def backward(model: Any, batch: Batch, parts: int) -> float:
         output = model(**part)
         mlm = cross_entropy(output.prediction_logits.flatten(0, 1), labels.flatten(), reduction="sum")
         nsp = cross_entropy(output.seq_relationship_logits, next_sentence_label, reduction="sum")
-        loss = mlm / batch.words + nsp / batch.pairs
+        loss = mlm / batch.masked + nsp / batch.pairs
         loss.backward()
         total += loss.item()
     return total
 
 
 def batches(plan: dict[str, Any], vocab_size: int) -> Iterator[Batch]:
-    """What numbert would train on next; the plan follows."""
+    """Gives the batches that numbert would train on next, and moves the plan's position along."""
     data, schedule = plan["data"], plan["schedule"]
     tokenizer = load_tokenizer(HERE)
     goes_on = pieces_that_go_on(tokenizer) if data["whole_words"] else None
@@ -121,7 +132,7 @@ def batches(plan: dict[str, Any], vocab_size: int) -> Iterator[Batch]:
 
 
 def load_optimizer(model: Any, folder: Path, plan: dict[str, Any]) -> torch.optim.AdamW:
-    """AdamW as it was. Of tied weights there is one, under the first name that the model has for it."""
+    """Makes an AdamW with the moments in the folder. Tied weights are one parameter, under its first name."""
     parameters, groups = dict(model.named_parameters()), plan["param_groups"]
     names = [name for group in groups for name in group["params"]]
     if set(names) != set(parameters):
@@ -142,7 +153,7 @@ def load_optimizer(model: Any, folder: Path, plan: dict[str, Any]) -> torch.opti
 
 
 def save(model: Any, optimizer: torch.optim.AdamW, plan: dict[str, Any]) -> None:
-    """step-N/, whole or not at all, in place of the ones before."""
+    """Saves the model, its moments and the plan in step-N/, whole or not at all, in place of the ones before."""
     folder = HERE / f"step-{plan['schedule']['steps_done']}"
     unfinished = HERE / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)

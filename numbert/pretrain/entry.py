@@ -1,4 +1,4 @@
-"""pretrain: from text to a folder with a model that has learned from it."""
+"""pretrain: from text to a model folder."""
 
 from __future__ import annotations
 
@@ -50,29 +50,31 @@ def pretrain(
 ) -> PretrainResult:
     """Trains a BertForPreTraining on text and saves it with its tokenizer, for numbert and transformers alike.
 
-    The same arguments give the same model, bit for bit, on the same machine; also when the machine went down on
-    the way and the run was resumed. Under `mpirun -n N` the N processes share each batch.
+    The same arguments give the same model, bit for bit, on the same machine, even if the machine went down on the
+    way and the run was resumed. Under `mpirun -n N` the N processes share each batch.
 
     Args:
         texts: one or more UTF-8 files, as `Corpus.sentences` reads them; without any, the documentation on this
             machine.
-        output: a folder that is empty or not there yet; with resume, that of a run.
+        output: the run's folder, empty or not there yet; with resume, one that holds a run.
         steps, seed, settings: fields of `Settings`, which has the defaults.
-        resume: go on with the run in `output` from its latest checkpoint, if there is one. What is not given is
-            as it was in the run; what is given must be.
-        init: a model's folder, to begin from its weights, vocabulary and sizes instead of new ones (see
+        resume: whether to go on with the run in `output` from its latest checkpoint, if there is one. Settings
+            that are not given are the run's; those that are given must be the same as the run's.
+        init: a model folder, to begin from its weights, vocabulary and sizes instead of new ones (see
             `Beginning.model`).
-        save_every: steps between checkpoints; by default a tenth of all, at most 500.
-        eval_every: steps between evaluations on held-out documents; by default as save_every.
-        keep: how many of the latest checkpoints stay; the best one stays besides.
-        gradient_checkpointing: less memory, more time, the same result bit for bit.
-        progress: whether to say on stderr how it goes.
+        save_every: steps between checkpoints; by default a tenth of the steps, at most 500.
+        eval_every: steps between evaluations on held-out documents; by default save_every.
+        keep: how many of the latest checkpoints stay. The best one stays too.
+        gradient_checkpointing: whether to run each layer again in backward: less memory, more time, the same
+            result bit for bit.
+        progress: whether to report on stderr.
 
     Raises:
-        InputError: an argument is outside its limits, a text cannot be used, the folder is not empty, not
-            writable or of another run, or the loss is no longer finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; while it trains, after a checkpoint and the model have been saved.
-        OSError: the disk is full, or another failure of the machine's; the checkpoints that were there stay.
+        InputError: an argument is outside its limits, a text cannot be used, the folder is not empty, cannot be
+            written or holds another run, or the loss is no longer finite.
+        TypeError: a setting has no field in `Settings`.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came. During training a checkpoint and the model are saved first.
+        OSError: the disk is full, or the machine failed otherwise; the checkpoints that were there stay.
     """
     texts = [texts] if isinstance(texts, str | Path) else list(texts)
     given = {"steps": steps, "seed": seed} | settings
@@ -105,7 +107,7 @@ def pretrain(
         model = _model(run, data, run.checkpoint(saved[-1]) if saved else None)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable()
-        show.say("Counting words ...")
+        show.say("Counting pieces ...")
         task = PretrainingTask(data, run.settings, model)
         trainer = Trainer(run, task, run.settings.plan(), intervals, show, processes)
         if saved:
@@ -162,7 +164,7 @@ def _opened(
 
 
 def _refuse_model(settings: Settings, beginning: Beginning | None) -> None:
-    """Makes the model once in vain, so that what is wrong with it is told before anything is read or written."""
+    """Makes the model for a trial, so that an error in it is reported before anything is read or written."""
     if beginning is not None:
         beginning.model(settings)
     else:
@@ -208,7 +210,7 @@ def _result(run: PretrainRun, task: PretrainingTask, state: State) -> PretrainRe
         first_loss=lines[0]["loss"],
         final_loss=_mean_of_latest(lines, 50),
         held_out=scores,
-        held_out_words=held_out.words,
+        held_out_words=held_out.masked,
         held_out_pairs=held_out.pairs,
         best=best,
         frequencies=held_out.frequencies,

@@ -18,37 +18,42 @@ from numbert.text.vocabulary import MASK
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over all masked words (MLM) and all pairs (NSP). Losses are in nats, accuracies from 0 to 1."""
+    """Means over all masked tokens (MLM) and all pairs (NSP). Losses are in nats, accuracies from 0 to 1.
+
+    Attributes:
+        mlm_top5_accuracy: how often the true piece is among the five most probable; None during training.
+    """
 
     mlm_loss: float
     nsp_loss: float
     mlm_accuracy: float
     nsp_accuracy: float
-    mlm_top5_accuracy: float | None = None  # in evaluation only
+    mlm_top5_accuracy: float | None = None
 
     @property
     def loss(self) -> float:
+        """The sum of both losses, which is what is minimized."""
         return self.mlm_loss + self.nsp_loss
 
     @property
     def perplexity(self) -> float:
-        """Of the masked words: exp(mlm_loss)."""
+        """The exponential of mlm_loss, where that is at most 700; beyond, exp(700)."""
         return math.exp(min(self.mlm_loss, 700.0))
 
     def to_dict(self) -> dict[str, float]:
-        """For the metrics."""
+        """What metrics.jsonl holds of the scores."""
         values = {"loss": self.loss, **vars(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Fill:
-    """A sentence with one word masked, and what the model takes it for.
+    """A sentence with one word masked, and the model's guesses.
 
     Attributes:
-        text: the sentence, with [MASK].
-        word: the one that was there.
-        guesses: the five most probable ones, each with its probability.
+        text: the sentence, with [MASK] in place of the word.
+        word: the word that was there, which is one piece.
+        guesses: the most probable pieces, each with its probability, from the highest.
     """
 
     text: str
@@ -57,29 +62,38 @@ class Fill:
 
 
 def latest_scores(model: BertForPreTraining, loss: float, top5: bool = False) -> Scores:
-    """The scores of the latest batch: after forward with `return_logits=False` and before backward."""
+    """The scores of the latest forward with `return_logits=False`, before its backward.
+
+    Args:
+        model: its `saved` holds the probabilities and the labels.
+        loss: what that forward gave.
+        top5: whether to compute mlm_top5_accuracy.
+
+    Raises:
+        RuntimeError: nothing is saved.
+    """
     saved = model.saved
     if saved is None:
         raise RuntimeError("latest_scores needs a forward outside no_grad() that no backward has used up")
-    words = saved.labels[saved.labels != IGNORE]  # [m], in the order of mlm_probs [m,v]
+    labels = saved.labels[saved.labels != IGNORE]  # [m], in the order of mlm_probs [m,v]
     nsp_of_label = saved.nsp_probs[np.arange(len(saved.nsp_probs)), saved.next_sentence_label]  # [b]
     with np.errstate(divide="ignore"):  # where the loss is infinite, so is this
         nsp_loss = float(-np.log(nsp_of_label).mean())
     among_five = None
     if top5:
-        of_word = saved.mlm_probs[np.arange(len(words)), words]  # [m]
-        among_five = float(((saved.mlm_probs > of_word[:, None]).sum(axis=-1) < 5).mean())
+        of_label = saved.mlm_probs[np.arange(len(labels)), labels]  # [m]
+        among_five = float(((saved.mlm_probs > of_label[:, None]).sum(axis=-1) < 5).mean())
     return Scores(
         mlm_loss=loss - nsp_loss,
         nsp_loss=nsp_loss,
-        mlm_accuracy=float((saved.mlm_probs.argmax(axis=-1) == words).mean()),
+        mlm_accuracy=float((saved.mlm_probs.argmax(axis=-1) == labels).mean()),
         nsp_accuracy=float((saved.nsp_probs.argmax(axis=-1) == saved.next_sentence_label).mean()),
         mlm_top5_accuracy=among_five,
     )
 
 
 def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
-    """The scores over several batches, without dropout; train() or eval() is afterwards as it was."""
+    """The scores over several batches, without dropout. Whether the model is in training stays as it was."""
     training = model.training
     model.eval()
     scores = []
@@ -92,17 +106,17 @@ def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
 
 
 def mean_scores(scores: Sequence[tuple[Scores, Batch]]) -> Scores:
-    """The scores of several batches as those of one: each counts as much as it has words, or pairs."""
-    words = [batch.words for _, batch in scores]
-    words = words if any(words) else [1] * len(words)
+    """The scores of several batches as those of one: each counts by its number of masked tokens, or of pairs."""
+    masked = [batch.masked for _, batch in scores]
+    masked = masked if any(masked) else [1] * len(masked)
     pairs = [batch.pairs for _, batch in scores]
     top5 = [score.mlm_top5_accuracy for score, _ in scores if score.mlm_top5_accuracy is not None]
     return Scores(
-        mlm_loss=float(np.average([score.mlm_loss for score, _ in scores], weights=words)),
+        mlm_loss=float(np.average([score.mlm_loss for score, _ in scores], weights=masked)),
         nsp_loss=float(np.average([score.nsp_loss for score, _ in scores], weights=pairs)),
-        mlm_accuracy=float(np.average([score.mlm_accuracy for score, _ in scores], weights=words)),
+        mlm_accuracy=float(np.average([score.mlm_accuracy for score, _ in scores], weights=masked)),
         nsp_accuracy=float(np.average([score.nsp_accuracy for score, _ in scores], weights=pairs)),
-        mlm_top5_accuracy=float(np.average(top5, weights=words)) if top5 else None,
+        mlm_top5_accuracy=float(np.average(top5, weights=masked)) if top5 else None,
     )
 
 
@@ -110,7 +124,7 @@ FEW = 1_000  # of fewer, a share is off by more than one and a half percent by c
 
 
 def share(value: float, count: int) -> str:
-    """A share of `count` in percent for a reader; of few, with its standard error: "44.4% ± 16.6%".
+    """Writes a share of `count` in percent; where `count` is small, with its standard error: "44.4% ± 16.6%".
 
     The error is sqrt(p (1 - p) / count). For p, one success and one failure are added to those counted: otherwise
     9 of 9 would seem to be exact.
@@ -129,7 +143,15 @@ def fill_masks(
     count: int = 5,
     top: int = 5,
 ) -> list[Fill]:
-    """Masks one word, that is one token, in each of `count` sentences drawn at random, and has it guessed."""
+    """Masks a word in each of some sentences and has the model guess it.
+
+    Sentences and words are drawn at random; the word is one that is a single token, and the sentence has at least
+    8 tokens and no more than the model's positions. The model is left in eval().
+
+    Args:
+        count: how many sentences; where fewer are suitable, there are fewer.
+        top: how many guesses for each.
+    """
     fills: list[Fill] = []
     model.eval()
     for index in rng.permutation(len(sentences)):

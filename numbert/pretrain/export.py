@@ -40,19 +40,19 @@ _SCRIPT_SOURCE = Path(__file__).with_name("continue_in_torch.py")  # not importe
 
 
 def export_optimizer(run: str | Path, output: str | Path | None = None) -> Path:
-    """Makes a folder from which PyTorch goes on with a run; see above for what is in it.
+    """Makes a folder from which PyTorch goes on with a run; the head of this file lists what is in it.
 
     Args:
-        run: the run's folder, which stands for its latest checkpoint, or one checkpoint, RUN/checkpoints/step-N.
-        output: a folder that is empty or not there yet; by default RUN-torch, beside the run.
+        run: the run's folder, for its latest checkpoint, or one of its checkpoints, RUN/checkpoints/step-N.
+        output: the folder to make, which is empty or not there yet; by default RUN-torch, beside the run.
 
     Returns:
-        the folder.
+        the folder that was made.
 
     Raises:
-        InputError: there is no run or no checkpoint, a file of it is missing or broken, or the output holds
-            something or cannot be made.
-        OSError: the disk is full, or another failure of the machine's; the output is left empty.
+        InputError: there is no run or no checkpoint, a file of it is missing or broken, or the output is not
+            empty or cannot be made.
+        OSError: a file cannot be written, as where the disk is full; the output is left empty.
     """
     the_run, checkpoint = _found(Path(os.path.abspath(run)))
     folder = the_run.folder.with_name(f"{the_run.folder.name}-torch") if output is None else Path(output)

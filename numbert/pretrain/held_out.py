@@ -1,4 +1,4 @@
-"""The documents that are held out: how well a model knows them, and what guessing would reach."""
+"""HeldOut: the documents that are held out, with masks, and what guessing reaches on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.errors import InputError
 from numbert.files.tokenizer import vocabulary_size
 from numbert.nn.array import Array
-from numbert.pretrain.baselines import WordCounts
+from numbert.pretrain.baselines import PieceCounts
 from numbert.pretrain.batches import Batch, make_batch
 from numbert.pretrain.evaluation import Scores, evaluate
 from numbert.pretrain.pairs import PairStream
@@ -21,7 +21,7 @@ TOKENS_AT_MOST = 50_000_000  # of the text are counted for guessing
 
 
 class BatchMaker:
-    """Makes batches whose masks depend on the run's seed, a purpose and a number alone."""
+    """Makes batches whose masks depend on nothing but the run's seed, a purpose and a number."""
 
     def __init__(self, data: Data, settings: Settings) -> None:
         self.settings = settings
@@ -29,7 +29,7 @@ class BatchMaker:
         self.goes_on = pieces_that_go_on(data.tokenizer) if settings.whole_words else None
 
     def make(self, documents: Documents, pairs: Array, purpose: Purpose, number: int) -> Batch:
-        """Of pairs [b,5] in the documents."""
+        """Makes the batch of pairs, int64 [b,5], of the documents."""
         return make_batch(
             documents,
             pairs,
@@ -44,12 +44,17 @@ class HeldOut:
     """Pairs of the held-out documents with masks that are always the same.
 
     Args:
-        pairs_at_most: how many.
+        data: the prepared text.
+        settings: the run's.
+        pairs_at_most: how many pairs are looked at; fewer where the documents do not have as many.
 
     Attributes:
-        batches: of the run's batch size.
-        words, pairs: how many masked words and pairs there are in all.
-        frequencies, bigrams: what guessing gives on them.
+        batches: the pairs, in batches of the run's size.
+        masked, pairs: how many masked tokens and pairs there are in all.
+        frequencies, bigrams: what guessing from piece frequencies, and from the token to the left, gives on them.
+
+    Raises:
+        InputError: there is no pair, or no token to mask.
     """
 
     def __init__(self, data: Data, settings: Settings, pairs_at_most: int = PAIRS_AT_MOST) -> None:
@@ -61,14 +66,14 @@ class HeldOut:
             maker.make(data.held_out, pairs[start : start + size], Purpose.HELD_OUT_MASKS, start)
             for start in range(0, len(pairs), size)
         ]
-        self.words = sum(batch.words for batch in self.batches)
+        self.masked = sum(batch.masked for batch in self.batches)
         self.pairs = sum(batch.pairs for batch in self.batches)
-        if not self.words:
+        if not self.masked:
             raise InputError("no word of the held-out documents is in the vocabulary; there is too little text")
-        counts = WordCounts.of(data.train.ids[:TOKENS_AT_MOST], maker.vocab_size)
+        counts = PieceCounts.of(data.train.ids[:TOKENS_AT_MOST], maker.vocab_size)
         self.frequencies = counts.by_frequency(self.batches)
-        self.bigrams = counts.by_word_to_the_left(self.batches)
+        self.bigrams = counts.by_token_to_the_left(self.batches)
 
     def scores(self, model: BertForPreTraining) -> Scores:
-        """Without dropout; train() or eval() is afterwards as it was."""
+        """The model's scores on the batches, without dropout. Whether it is in training stays as it was."""
         return evaluate(model, self.batches)

@@ -1,4 +1,4 @@
-"""PretrainingTask: what is learned from raw text, masked words (MLM) and next sentences (NSP)."""
+"""PretrainingTask: what is learned from raw text, masked tokens (MLM) and next sentences (NSP)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from numbert.train.task import Evaluation, Task
 
 
 class PretrainingTask(Task):
-    """Pairs of segments with masked words, scored on documents that are held out.
+    """Pairs of segments with masked tokens, scored on documents that are held out.
 
     Args:
         data: the prepared text.
         settings: the run's.
-        model: as it is before the first step.
+        model: the model to train, as it is before the first step.
 
     Attributes:
-        held_out: the documents to evaluate it on.
+        held_out: the documents that it is evaluated on.
 
     Raises:
-        InputError: there is too little text for a pair or a masked word.
+        InputError: there is too little text for a pair or a masked token.
     """
 
     model: BertForPreTraining
@@ -70,16 +70,20 @@ class PretrainingTask(Task):
     # --- learning ---------------------------------------------------------------------------------------------
 
     def loss_and_backward(self, part: Batch, whole: Batch) -> Array:
-        """Each part counts as much as it has of the batch's masked words and of its pairs."""
+        """Computes a part, which counts by its share of the batch's masked tokens (MLM) and pairs (NSP).
+
+        Returns:
+            float64 [4], the part's share of the batch's mlm_loss, nsp_loss, mlm_accuracy and nsp_accuracy.
+        """
         loss = float(self.model(**vars(part), return_logits=False, return_dict=True).loss)
         scores = latest_scores(self.model, loss)
-        words, pairs = part.words / max(1, whole.words), part.pairs / whole.pairs
-        self.model.backward((words, pairs))
+        masked, pairs = part.masked / max(1, whole.masked), part.pairs / whole.pairs
+        self.model.backward((masked, pairs))
         return np.array(
             [
-                words * scores.mlm_loss,
+                masked * scores.mlm_loss,
                 pairs * scores.nsp_loss,
-                words * scores.mlm_accuracy,
+                masked * scores.mlm_accuracy,
                 pairs * scores.nsp_accuracy,
             ]
         )
@@ -97,7 +101,7 @@ class PretrainingTask(Task):
                 "bigrams": vars(held_out.bigrams),
             },
             message=f"held out: loss {scores.loss:.3f}, MLM {scores.mlm_accuracy:.1%} "
-            f"(by frequencies {held_out.frequencies.mlm_accuracy:.1%}, by the word to the left "
+            f"(by frequencies {held_out.frequencies.mlm_accuracy:.1%}, by the token to the left "
             f"{held_out.bigrams.mlm_accuracy:.1%}), NSP {share(scores.nsp_accuracy, held_out.pairs)}",
         )
 
@@ -110,12 +114,12 @@ class PretrainingTask(Task):
         return f"First loss: {loss:.4f}; expected is about ln v + ln 2 = {uniform_loss(self.model):.4f}"
 
     def section(self, parameter: str) -> str:
-        """The embeddings, each layer, the pooler and the heads."""
+        """The part of the model that a parameter belongs to: the embeddings, a layer, the pooler or the heads."""
         path = parameter.removeprefix("bert.").removeprefix("encoder.").split(".")
         return ".".join(path[:2]) if path[0] == "layer" else path[0]
 
     def save(self, folder: Path) -> None:
-        """config.json, model.safetensors and the tokenizer's files: what any command takes as --model."""
+        """Writes a model folder, which any command takes as --model: configuration, weights and tokenizer."""
         self.model.save_pretrained(folder)
         save_tokenizer(self.data.tokenizer, folder, max_length=self.model.config.max_position_embeddings)
 
@@ -124,5 +128,5 @@ class PretrainingTask(Task):
 
 
 def uniform_loss(model: BertForPreTraining) -> float:
-    """ln v + ln 2: the loss of holding every word, and both answers about the pair, equally likely."""
+    """The loss of holding every piece, and both answers about the pair, equally likely: ln v + ln 2, in nats."""
     return math.log(model.config.vocab_size) + math.log(2)

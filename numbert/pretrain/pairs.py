@@ -24,7 +24,13 @@ TOKENS_AT_A_TIME = 1 << 20
 
 @dataclass
 class Position:
-    """How many epochs a `PairStream` has behind it, how many parts of this one and how many pairs of this part."""
+    """The place of a `PairStream`.
+
+    Attributes:
+        epoch: how many epochs are over.
+        part: how many parts of this epoch are over.
+        pair: how many pairs of this part were taken.
+    """
 
     epoch: int = 0
     part: int = 0
@@ -32,18 +38,18 @@ class Position:
 
 
 class PairStream:
-    """Pairs without end. Each epoch goes through all documents, in new order and with new pairs.
+    """An endless stream of pairs. Each epoch goes through all documents, in a new order and with new pairs.
 
-    What comes depends on seed and position alone.
+    The pairs depend on nothing but the documents, max_length, the key and the position.
 
     Args:
-        documents: at least two, so that there is another one.
-        max_length: of a pair with its [CLS] and two [SEP].
+        documents: at least two, as half of the pairs take B from another document.
+        max_length: the most tokens of a pair, with its [CLS] and two [SEP].
         key: the seed and purpose of the random numbers.
-        position: where to go on.
+        position: where to go on; by default at the beginning.
 
     Raises:
-        InputError: there is no pair, because no document has two sentences or there is no other document.
+        InputError: there is no pair, as no document has two sentences, or there is only one document.
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class PairStream:
         self._pairs: Array | None = None  # of this part
 
     def take(self, count: int) -> Array:
-        """The next pairs: int64 [count,5], as `make_pairs` gives them."""
+        """Takes the next pairs, int64 [count,5], as `make_pairs` gives them, and moves the position on."""
         taken: list[Array] = []
         while (missing := count - sum(map(len, taken))) > 0:
             if self._pairs is None:
@@ -73,7 +79,7 @@ class PairStream:
         return np.concatenate(taken)
 
     def one_epoch(self, at_most: int = sys.maxsize) -> Array:
-        """The pairs of the first epoch, or the first `at_most` of them, [pairs,5]."""
+        """The pairs of the first epoch, or the first `at_most` of them: int64 [pairs,5]. The position stays."""
         made: list[Array] = []
         for index, part in enumerate(self._cut(0)):
             if sum(map(len, made)) < at_most:
@@ -103,25 +109,26 @@ class PairStream:
 
 
 def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator, chosen: Iterable[int]) -> Array:
-    """The chosen documents, from the first sentence to the last, as pairs of segments, A and B, in random order.
+    """Cuts the chosen documents, from the first sentence to the last, into pairs of segments A and B.
 
-    As in Google's create_pretraining_data: sentences are gathered until they fill the length, or with
-    probability 0.1 a shorter one; a random number of them, at least one, is A. With probability 1/2 B is the
-    rest; else B is as long a run of sentences of another document, from a random sentence on, and the rest is
-    gathered anew. What is then too long loses tokens, the longer segment first, each from its front or its back
-    with equal probability.
+    As in create_pretraining_data.py of google-research/bert, sentences are gathered until they fill the length,
+    or with probability 0.1 a shorter one. A random number of them, at least one, is A. With probability 1/2, B is
+    the rest. Otherwise B is a run of sentences of about that length in another document, from a random sentence
+    on, and the rest is gathered again for the next pair. A pair that is too long loses tokens, the longer segment
+    first, each from its front or its back with equal probability.
 
-    Unlike there, at least two sentences are gathered, and a last one that stays alone is left out of this pass:
-    so exactly one half of the pairs are next sentences, on average.
+    Unlike there, at least two sentences are gathered, and a last sentence that is left alone is not used in this
+    epoch: so on average exactly one half of the pairs are next sentences.
 
     Args:
-        documents: at least two, so that there is another one.
-        max_length: of a pair with its [CLS] and two [SEP].
-        chosen: their numbers.
+        documents: at least two, as half of the pairs take B from another document.
+        max_length: the most tokens of a pair, with its [CLS] and two [SEP].
+        rng: what is drawn from.
+        chosen: the numbers of the documents to cut, from 0.
 
     Returns:
-        int64 [pairs,5]: where A starts and stops in `documents.ids`, where B starts and stops, and the
-        next_sentence_label, 0 is next, 1 is not.
+        int64 [pairs,5], in random order: where A starts and stops in `documents.ids`, where B does, and the
+        next_sentence_label, 0 where B is the text after A and 1 where it is not.
     """
     most = max_length - 3
     pairs = array("q")  # a tenth of the memory of a list of tuples

@@ -32,14 +32,14 @@ def publish(folder: str | Path, output: str | Path) -> Path:
     Where half precision costs more than a thousandth of a nat on the held-out documents, float32 is kept.
 
     Args:
-        folder: the run's.
-        output: a folder; files of these names in it are replaced, others stay.
+        folder: the run's folder.
+        output: the folder to write into; files of the same names in it are replaced, others stay.
 
     Returns:
         the output folder.
 
     Raises:
-        InputError: there is no run, or it is not finished.
+        InputError: there is no run, it is not finished, or the output is the run's own folder.
     """
     run, output = PretrainRun.read(Path(folder)), Path(output)
     if run.steps()[-1:] != [run.settings.steps] or not (run.folder / "model.safetensors").is_file():
@@ -99,16 +99,16 @@ A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.nu
 
 ## What it can do
 
-On {len(data.held_out):,} documents that were held out whole, {held_out.words:,} masked words in {held_out.pairs:,} pairs of up to \
+On {len(data.held_out):,} documents that were held out whole, {held_out.masked:,} masked tokens in {held_out.pairs:,} pairs of up to \
 {run.settings.length} tokens:
 
 | | MLM top-1 | MLM top-5 | MLM nats | perplexity | NSP |
 |---|---|---|---|---|---|
 | this model | {saved.mlm_accuracy:.1%} | {saved.mlm_top5_accuracy:.1%} | {saved.mlm_loss:.3f} | \
 {saved.perplexity:.1f} | {saved.nsp_accuracy:.1%} |
-| guessing from the word to the left | {held_out.bigrams.mlm_accuracy:.1%} | | {held_out.bigrams.mlm_loss:.3f} | \
+| guessing from the token to the left | {held_out.bigrams.mlm_accuracy:.1%} | | {held_out.bigrams.mlm_loss:.3f} | \
 {held_out.bigrams.perplexity:.1f} | 50% |
-| guessing from word frequencies | {held_out.frequencies.mlm_accuracy:.1%} | | {held_out.frequencies.mlm_loss:.3f} | \
+| guessing from piece frequencies | {held_out.frequencies.mlm_accuracy:.1%} | | {held_out.frequencies.mlm_loss:.3f} | \
 {held_out.frequencies.perplexity:.1f} | 50% |
 
 Half precision: loss {half.loss:.5f} (MLM {half.mlm_accuracy:.3%}, NSP {half.nsp_accuracy:.3%}), single precision \

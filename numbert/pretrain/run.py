@@ -25,21 +25,24 @@ class PretrainRun(Run):
 
     @cached_property
     def settings(self) -> Settings:
+        """The settings that the run was begun with."""
         return Settings(**self.values["settings"])
 
     @cached_property
     def files(self) -> tuple[TextFile, ...]:
+        """The text files that the run learns from; none for the documentation on this machine."""
         return tuple(TextFile(**file) for file in self.values["text"])
 
     @cached_property
     def init(self) -> Beginning | None:
+        """The model that the run began from, or None for new weights."""
         return None if self.values["init"] is None else Beginning(**self.values["init"])
 
     @classmethod
     def begin_with(
         cls, folder: Path, settings: Settings, files: tuple[TextFile, ...], init: Beginning | None
     ) -> Self:
-        """A new run in a folder of its own (see `new_folder`)."""
+        """Begins a run in a folder of its own (see `new_folder`): writes its run.json."""
         return cls.begin(
             folder,
             settings.to_dict(),
@@ -48,16 +51,25 @@ class PretrainRun(Run):
         )
 
     def stored_settings(self) -> Mapping[str, Any]:
+        """The settings as a dict, with the defaults of those that run.json does not name."""
         return self.settings.to_dict()
 
     def refuse_other_beginning(self, init: Beginning) -> None:
-        """Raises InputError where the run began from something else than this model."""
+        """Refuses to go on with a run that did not begin from this model.
+
+        Raises:
+            InputError: the run began from new weights or from another model.
+        """
         if self.init is None or init.sha256 != self.init.sha256:
             began = "new weights" if self.init is None else self.init.path
             raise InputError(f"the run of {self.folder} began from {began}, not from the model in {init.path}")
 
     def refuse_other_text(self, corpus: Corpus) -> None:
-        """Raises InputError where the text is not the run's; the message names the file."""
+        """Refuses to go on with a run from another text.
+
+        Raises:
+            InputError: a file is not the run's, or one of the run's is left out; the message names it.
+        """
         stored_files = {file.sha256: file.path for file in self.files}
         for file in corpus.files:
             if file.sha256 not in stored_files:

@@ -12,7 +12,7 @@ from numbert.config import BertConfig
 from numbert.errors import InputError, as_bool, as_integer, as_real, at_least, shown
 from numbert.train.schedule import Plan
 
-MASKED = 0.15  # of the words are predicted
+MASKED = 0.15  # of the tokens are predicted
 LARGEST_VOCABULARY = 1_000_000
 LARGEST_INTEGER, LARGEST_SEED = 2**31 - 1, 2**128 - 1
 BETAS = (0.9, 0.98)
@@ -20,29 +20,31 @@ BETAS = (0.9, 0.98)
 
 @dataclass(frozen=True)
 class Settings:
-    """Two runs with the same settings and text give the same weights, bit for bit, on the same machine.
+    """What decides what a run computes.
+
+    Two runs with the same settings and text give the same weights, bit for bit, on the same machine.
 
     Attributes:
-        steps: updates of the weights. By default about two minutes' worth on two cores.
-        seed: of the weights, the pairs, the masks, dropout and what is held out.
-        vocab_size: at most; the text may have fewer pieces.
-        hidden_size, layers, heads: the model's; the intermediate size is four times the hidden size.
-        length: tokens in a pair of segments, with [CLS] and [SEP], at most.
-        positions: the model's max_position_embeddings; 0 for as many as `length`. More leave room for a later
-            run on longer pairs that starts `init` from this one.
+        steps: updates of the weights. The default takes about two minutes on two cores.
+        seed: decides the new weights, the pairs, the masks, dropout and which documents are held out.
+        vocab_size: the most pieces of the vocabulary; a small text may give fewer.
+        hidden_size, layers, heads: the model's sizes e, n and h; the intermediate size f is 4 e.
+        length: the most tokens in a pair of segments, with [CLS] and two [SEP].
+        positions: the model's max_position_embeddings; 0 stands for `length`. More of them leave room for a later
+            run on longer pairs that begins from this one.
         batch_size: pairs in an update, of all processes together.
-        accumulate: in how many parts, one after the other, a process computes its pairs of an update: less
-            memory, the same gradient.
-        learning_rate: the highest. It rises in a straight line over the first `warmup` of the steps and then
-            falls to 0.
-        weight_decay: of matrices and tables; biases and LayerNorm's weights have none.
-        max_grad_norm: above it, gradients are scaled down to it.
-        bias_correction: False for Adam as the original BERT had it.
-        dropout: of hidden states and attention.
-        whole_words: mask all pieces of a word or none.
+        accumulate: the number of parts in which a process computes its pairs of an update, one after the other:
+            less memory, the same gradient.
+        learning_rate: the highest learning rate. It is reached in a straight line over the first part `warmup` of
+            the steps (0 to 1), and then falls to 0 in a straight line.
+        weight_decay: AdamW's, for matrices and tables; biases and LayerNorm's weights have none.
+        max_grad_norm: where the norm of all gradients is above it, they are scaled down to it.
+        bias_correction: False gives Adam as in the original BERT (see `AdamW`).
+        dropout: the probability of dropping a hidden state or an attention probability.
+        whole_words: whether all tokens of a word are masked or none.
 
     Raises:
-        InputError: a value is of another type than the default's. NumPy's numbers become Python's.
+        InputError: a value has another type than the default. NumPy's numbers become Python's.
     """
 
     steps: int = 1_700
@@ -69,20 +71,23 @@ class Settings:
 
     @classmethod
     def typed(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Some of the settings as Python's own integers, numbers and bools.
+        """Turns the values of some settings into Python's own integers, floats and bools.
 
         Raises:
-            InputError: a value is of another type than the default's.
+            InputError: a value has another type than the default.
         """
         kinds: dict[type, Any] = {int: as_integer, float: as_real, bool: as_bool}
         defaults = {field.name: field.default for field in dataclasses.fields(cls)}
         return {name: kinds[type(defaults[name])](name, value) for name, value in given.items()}
 
     def check(self, processes: int = 1) -> None:
-        """Raises InputError where a value is outside its limits. The model's sizes are BertConfig's to check.
+        """Checks every value but the model's sizes, which BertConfig checks.
 
         Args:
-            processes: how many share a batch.
+            processes: how many processes share a batch.
+
+        Raises:
+            InputError: a value is outside its limits.
         """
         for name, least in (("hidden_size", 1), ("layers", 1), ("length", 8), ("batch_size", 1), ("warmup", 0)):
             at_least(name, getattr(self, name), least)
@@ -104,7 +109,7 @@ class Settings:
             raise InputError(f"positions is {self.positions}; it must be at least the length, {self.length}")
 
     def plan(self) -> Plan:
-        """How far each update goes.
+        """The plan of the updates: schedule, optimizer and clipping.
 
         Raises:
             InputError: a value is outside its limits.
@@ -123,11 +128,11 @@ class Settings:
 
     @property
     def max_predictions(self) -> int:
-        """Masked words in a pair, at most."""
+        """The most masked tokens in a pair."""
         return math.ceil(MASKED * self.length)
 
     def config(self, vocab_size: int) -> BertConfig:
-        """The configuration of a new model."""
+        """The configuration of a new model with a vocabulary of this size."""
         return BertConfig(
             vocab_size=vocab_size,
             hidden_size=self.hidden_size,
@@ -138,9 +143,10 @@ class Settings:
             hidden_dropout_prob=self.dropout,
             attention_probs_dropout_prob=self.dropout,
             # bert-base's 0.02 at the width of 768. With as little in a narrow model all scores start near 0, all
-            # attention alike, and for thousands of steps the model learns nothing but word frequencies.
+            # attention alike, and for thousands of steps the model learns nothing but piece frequencies.
             initializer_range=0.02 * math.sqrt(768 / self.hidden_size),
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The settings by name."""
         return dataclasses.asdict(self)

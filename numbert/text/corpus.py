@@ -19,7 +19,7 @@ from numbert.text.sentences import CLOSING, END_MARKS, split_sentences
 # Running prose is cut into documents of this many sentences, or fewer where that makes too few documents.
 SENTENCES, FEWEST_SENTENCES, DOCUMENTS_WANTED = 50, 5, 20
 
-# From so many characters of a file it is told which of the two forms it has, and no paragraph is longer.
+# From this many characters of a file it is found which of the two forms it has, and no paragraph is longer.
 SAMPLE = 1 << 20
 _CHUNK = 1 << 24  # bytes
 
@@ -35,9 +35,9 @@ class TextFile:
     """A file that was found to be UTF-8 text.
 
     Attributes:
-        path: absolute.
-        size: in bytes.
-        sha256: of its bytes.
+        path: the absolute path.
+        size: its length in bytes.
+        sha256: the SHA-256 of its bytes, in hexadecimal.
     """
 
     path: str
@@ -47,14 +47,14 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Form:
-    """How files are read, as `Corpus.sentences` says; printed, it is a sentence for the user.
+    """How files are read (see `Corpus.sentences`). `str` gives it as text for the user.
 
     Attributes:
         by_line: the files with one sentence in a line.
         prose: the files of running prose.
-        given: how many documents the files themselves part, counted up to 20: a file of running prose is one.
-        paragraphs: how many there are in running prose, as far as the text was read for `sentences`.
-        sentences: how many make a document, at least, where text is cut.
+        given: how many documents the files themselves have, counted up to 20; a file of running prose is one.
+        paragraphs: how many paragraphs of running prose were read to find `sentences`.
+        sentences: the least sentences of a document, where text is cut into documents.
     """
 
     by_line: tuple[str, ...]
@@ -65,7 +65,7 @@ class Form:
 
     @property
     def few(self) -> bool:
-        """Whether the documents that are given are too few, so that those of both forms are cut."""
+        """Whether the files have too few documents, so that text of both forms is cut."""
         return self.given < DOCUMENTS_WANTED
 
     def __str__(self) -> str:
@@ -97,26 +97,26 @@ class Corpus:
     """Where the text is. Reading it again gives the same sentences.
 
     Attributes:
-        files: the user's; none for the documentation on this machine.
+        files: the user's files; none stand for the documentation on this machine.
     """
 
     files: tuple[TextFile, ...]
 
     @property
     def source(self) -> str:
-        """In words."""
+        """What the text is, for a message."""
         if not self.files:
             return "the documentation of Python and its scientific packages on this machine"
         return ", ".join(file.path for file in self.files)
 
     @property
     def size(self) -> int | None:
-        """Of the files, in bytes."""
+        """The size of all files in bytes; None for the documentation on this machine."""
         return sum(file.size for file in self.files) if self.files else None
 
     @cached_property
     def form(self) -> Form:
-        """How the files are read, told from their beginnings; a small text is read whole for it.
+        """How the files are read, found from the first million characters of each; a small text is read whole.
 
         Raises:
             InputError: all text is one document.
@@ -145,18 +145,18 @@ class Corpus:
         )
 
     def sentences(self) -> Iterator[str]:
-        """The stream of sentences. Files are read as they are needed, line by line, never whole.
+        """The stream of sentences: strings, each a sentence, and "" after the last sentence of a document.
 
-        Two forms of text are told apart by where lines end:
+        Files are read as they are needed, line by line, never whole. They have one of two forms:
 
-        - One sentence in a line, as in Google's sample text, where at least four lines in five end as a sentence
-          does: blank lines part documents.
-        - Running prose, as in a novel: blank lines part paragraphs, and the file is cut between paragraphs into
-          documents of at least 50 sentences, about a chapter each, so that one novel has documents enough for
-          next-sentence prediction, which takes a sentence of another one.
+        - One sentence in a line, as in Google's sample text, if four lines in five or more end as a sentence
+          does. Blank lines separate documents.
+        - Running prose, as in a novel. Blank lines separate paragraphs, and the file is cut between paragraphs
+          into documents of at least 50 sentences, about a chapter each: next-sentence prediction takes half of
+          its second segments from another document, so one novel must give several.
 
-        Text without any blank line is one document. Where texts are so short that this makes few documents,
-        under 20, those of both forms are cut into runs of a twentieth of all sentences, but at least 5.
+        Text without any blank line is one document. Where the text has fewer than 20 documents, text of both forms
+        is cut into documents of a twentieth of all sentences, but of at least 5.
 
         Raises:
             InputError: all text is one document.
@@ -179,10 +179,13 @@ class Corpus:
 
 
 def find_corpus(paths: Sequence[str | Path] = ()) -> Corpus:
-    """The text in files, each read once to see that it is text; without any, the documentation on this machine.
+    """Takes files as the text to learn from, and reads each once to see that it is text.
+
+    Args:
+        paths: the files; without any, the text is the documentation on this machine.
 
     Raises:
-        InputError: a path is missing, is a folder, is empty, is given twice or is not UTF-8 text.
+        InputError: a file does not exist, is a folder, is empty, is given twice or is not UTF-8 text.
     """
     files = tuple(_checked(Path(path)) for path in paths)
     for index, file in enumerate(files):

@@ -22,9 +22,9 @@ _SKIPPED = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2t
 
 
 def documentation(roots: Sequence[Path] | None = None, progress: bool = False) -> list[list[str]]:
-    """-> the documents found on this machine, each a list of sentences, in a fixed order.
+    """Collects the documentation on this machine: a list of documents in a fixed order, each a list of sentences.
 
-    A paragraph that was there before is left out: many classes inherit or repeat each other's text.
+    A paragraph that came before is left out, as many classes inherit or repeat each other's text.
 
     Args:
         roots: folders to search in place of those of the standard library and of `PACKAGES`.
@@ -131,10 +131,13 @@ _NOT_IN_PROSE = re.compile(r"""[^\w\s.,;:!?'"()\-–—/]|[\w.]*__|\w\(|--""")
 
 
 def prose(docstring: str) -> list[list[str]]:
-    """The paragraphs of a docstring in reStructuredText (plain, numpydoc or Google's), each as its sentences.
+    """Takes the prose from a docstring in reStructuredText (plain, numpydoc or Google's).
 
-    Left out are headings, doctests, code, tables, directives, citations, lists of parameters (what is said
-    about each stays) and whatever is not a sentence of at least four words.
+    Headings, doctests, code, tables, directives, citations, the names in lists of parameters, and whatever is not
+    a sentence of at least four words are left out.
+
+    Returns:
+        the paragraphs, each a list of sentences.
     """
     paragraphs = []
     for paragraph in _paragraphs(docstring):

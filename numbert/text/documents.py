@@ -18,13 +18,13 @@ _SUFFIXES = ("ids", "sentences", "documents")
 
 @dataclass(frozen=True)
 class Documents:
-    """All text as one row of ids: sentence i is ids[sentences[i]:sentences[i + 1]], and document j has the
-    sentences documents[j] to documents[j + 1] - 1.
+    """Documents of token ids, in one array: sentence i is ids[sentences[i]:sentences[i + 1]], and document j has
+    the sentences documents[j] to documents[j + 1] - 1. Its length is the number of documents.
 
     Attributes:
-        ids: uint16 (int32 for a vocabulary above 65,536) [tokens], without special tokens.
-        sentences: int64 [number of sentences + 1], where each begins in ids, and the end.
-        documents: int64 [number of documents + 1], the first sentence of each, and the end.
+        ids: uint16 [tokens] (int32 for a vocabulary above 65,536), without special tokens.
+        sentences: int64 [number of sentences + 1], where each sentence begins in ids, and the end of the last.
+        documents: int64 [number of documents + 1], the first sentence of each document, and the end of the last.
     """
 
     ids: Array
@@ -36,7 +36,12 @@ class Documents:
 
     @classmethod
     def open(cls, folder: Path, name: str, vocab_size: int) -> Self:
-        """What a `DocumentsWriter` wrote, mapped: only what is read takes memory.
+        """Maps the files that a `DocumentsWriter` wrote into memory, where only what is read takes room.
+
+        Args:
+            folder: where the files are.
+            name: NAME of NAME.ids, NAME.sentences and NAME.documents.
+            vocab_size: v, on which the dtype of the ids depends.
 
         Raises:
             OSError, ValueError: a file is missing, empty or cut off.
@@ -51,18 +56,19 @@ class Documents:
         return cls(ids, sentences, documents)
 
     def starts(self) -> Array:
-        """int64 [number of documents + 1], where each document begins in ids, and the end."""
+        """Where each document begins in ids, and the end of the last: int64 [number of documents + 1]."""
         return self.sentences[self.documents]
 
 
 def ids_dtype(vocab_size: int) -> type[np.integer]:
+    """The dtype of ids on disk: uint16 where it holds the vocabulary's ids, else int32."""
     return np.uint16 if vocab_size <= 1 << 16 else np.int32
 
 
 class DocumentsWriter:
     """Writes NAME.ids, NAME.sentences and NAME.documents, plain arrays without a header, in a folder.
 
-    Empty sentences are left out, and then empty documents.
+    Sentences without ids are left out, and then documents without sentences.
     """
 
     def __init__(self, folder: Path, name: str, vocab_size: int) -> None:
@@ -73,7 +79,7 @@ class DocumentsWriter:
         self._write_place(2, 0)
 
     def add(self, sentence: Sequence[int]) -> None:
-        """The ids of a sentence."""
+        """Writes a sentence, given as its ids."""
         if sentence:
             self._files[0].write(np.array(sentence, self._dtype).tobytes())
             self._tokens += len(sentence)
@@ -81,7 +87,7 @@ class DocumentsWriter:
             self._write_place(1, self._tokens)
 
     def end_document(self) -> None:
-        """The sentences added since the last call are a document."""
+        """Ends a document: it has the sentences that were added since the last call."""
         if self._sentences > self._documents_end:
             self._documents_end = self._sentences
             self._write_place(2, self._sentences)

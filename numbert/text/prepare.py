@@ -4,7 +4,7 @@ sentences.txt       one sentence in a line, a blank line after each document
 tokenizer.json ...  the vocabulary, learned from the documents to train on
 train.*             the ids of these (see `documents`)
 held-out.*          the ids of documents that are held out whole
-data.json           what there is of each
+data.json           the counts of the text, and the numbers of the held-out documents
 """
 
 from __future__ import annotations
@@ -36,21 +36,20 @@ from numbert.text.vocabulary import CHINESE, train_tokenizer
 HELD_OUT = 0.05  # of the documents
 # The least there must be: a random next sentence is from another document, so two to learn from and two held out.
 MIN_DOCUMENTS, MIN_WORDS = 4, 300
-# The vocabulary is learned from so much text at most: a spread of the documents.
+# The vocabulary is learned from this much text at most, from documents evenly spread over all.
 VOCABULARY_BYTES = 100_000_000
 _CHARACTERS_AT_A_TIME = 1 << 20  # to tokenize
 
 
 @dataclass(frozen=True)
 class TextCounts:
-    """What a text holds.
+    """How much text there is. Documents of one sentence are left out and not counted.
 
     Attributes:
-        documents, sentences, words: their numbers; documents of one sentence are left out and not counted. A
-            Chinese character is a word.
-        megabytes: of UTF-8, one sentence in a line.
-        repeated_sentences: how many are the same as one before.
-        repeated_documents: likewise.
+        documents, sentences, words: how many there are; a Chinese character counts as a word.
+        megabytes: the size as UTF-8 with one sentence in a line, in 10^6 bytes.
+        repeated_sentences: how many sentences are the same as one before.
+        repeated_documents: how many documents are the same as one before.
     """
 
     documents: int
@@ -63,14 +62,14 @@ class TextCounts:
 
 @dataclass(frozen=True)
 class Data:
-    """A prepared folder, opened.
+    """The folder that `prepare` made.
 
     Attributes:
         folder: where it is.
-        tokenizer: with its vocabulary.
-        train, held_out: the documents' ids, memory-mapped.
-        counts: of the whole text.
-        held_out_documents: their numbers in it.
+        tokenizer: the tokenizer that the ids are of.
+        train, held_out: the documents to learn from and those that are held out, memory-mapped.
+        counts: how much text there is in both.
+        held_out_documents: which documents of the whole text are held out, numbered from 0.
     """
 
     folder: Path
@@ -82,7 +81,11 @@ class Data:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises InputError where a file is missing or broken."""
+        """Opens a prepared folder.
+
+        Raises:
+            InputError: a file is missing or broken.
+        """
         tokenizer = load_tokenizer(folder)
         size = vocabulary_size(tokenizer)
         try:
@@ -97,11 +100,11 @@ class Data:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{folder} is not whole ({error}); without it, --resume prepares the text anew"
+                f"{folder} is not whole ({error}); without it, --resume prepares the text again"
             ) from None
 
     def held_out_also_learned(self) -> float:
-        """Which part of the held-out sentences stands word for word among those to learn from, too."""
+        """The part, from 0 to 1, of the held-out sentences that stand word for word among those to learn from."""
         held_out = Counter(self.held_out_sentences())
         document, found = 0, set()
         for line in _lines(self.folder / "sentences.txt"):
@@ -112,7 +115,7 @@ class Data:
         return sum(held_out[line] for line in found) / held_out.total()
 
     def held_out_sentences(self) -> Iterator[str]:
-        """As text."""
+        """The sentences of the held-out documents as text."""
         document = 0
         for line in _lines(self.folder / "sentences.txt"):
             if not line:
@@ -124,11 +127,17 @@ class Data:
 def prepare(
     corpus: Corpus, folder: Path, vocab_size: int, seed: int, show: Progress, tokenizer: Tokenizer | None = None
 ) -> None:
-    """Makes the folder, whole or not at all. The same text, vocab_size and seed give the same files.
+    """Turns text into a folder that `Data.open` reads, whole or not at all.
+
+    The same text, vocab_size and seed give the same files.
 
     Args:
-        folder: not there yet. An unfinished one that was left behind is begun anew.
-        tokenizer: in place of one that is learned.
+        corpus: the text.
+        folder: the folder to make, which does not exist yet. What an interrupted call left behind is removed.
+        vocab_size: the most pieces of the vocabulary.
+        seed: decides which documents are held out.
+        show: where to report.
+        tokenizer: the tokenizer to use; by default one is learned from the text.
 
     Raises:
         InputError: there is too little text, or vocab_size does not hold its characters.
@@ -172,7 +181,7 @@ def prepare(
 
 
 def tokenize(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
-    """The ids of each sentence, without special tokens: "[SEP]" in a text is not the token here."""
+    """The ids of each sentence, without special tokens; "[SEP]" in a text is cut into pieces like any word."""
     tokenizer.encode_special_tokens = True
     encodings = tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
     tokenizer.encode_special_tokens = False

@@ -40,24 +40,25 @@ _INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]|[A-HJ-Z]|[א-תء-ي]")
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cuts running text into sentences, each on one line with single spaces, in time proportional to its length.
+    """Cuts running text into sentences, each a line with single spaces. The time is proportional to the length.
 
     A sentence ends at `.`, `!`, `?` or `…`, and the quotes and brackets that close after it, where white space
     and a capital letter (or an opening quote or bracket and a capital) follow. A full stop does not end one
 
     - after a title or an abbreviation such as Mr., e.g., i.e., cf., vs. (the list is above),
     - after initials: J. Austen, the U.S. Army,
-    - after a number that begins a sentence, a list's: 2. Then comes the next.
+    - after a number at the beginning of a sentence, as in a list: 2. Then comes the next.
 
     Decimals (3.14), versions (1.2.3), names (numpy.linalg), Fig. 2 and `...` before a small letter need no rule:
     no white space and capital follow. A blank line is white space like any other.
 
-    A letter of a script without capitals (Arabic, Hindi, Korean) counts as one; but `…` and `...` before it end no
-    sentence, as they may stand within one, nor does a number's full stop before Korean: 2024. 5. 3. is a date.
+    A letter of a script without capitals (Arabic, Hindi, Korean) counts as a capital. But `…` and `...` before
+    such a letter do not end a sentence, as they may stand within one, and neither does a number's full stop before
+    Korean: 2024. 5. 3. is a date.
 
     The full stops of such scripts (`।`, `؟`, `。` and others, listed above) end a sentence before any letter or
-    digit, and without white space too. Those within a number do not, nor does one in a Japanese quotation that the
-    sentence around it goes on from with と or って.
+    digit, and without white space too. Within a number they do not, and neither at the end of a Japanese quotation
+    after which the sentence goes on with と or って.
     """
     sentences = []
     start = 0

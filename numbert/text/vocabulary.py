@@ -18,7 +18,7 @@ from numbert.nn.array import Array
 
 # Their ids, 0 to 4; [PAD] is 0 as in every published BERT.
 PAD, UNK, CLS, SEP, MASK = range(5)
-FIRST_WORD = 5
+FIRST_PIECE = 5
 # A character rarer than one in this many is left to [UNK]: it would cost one or two pieces of the vocabulary.
 RARE = 1_000_000
 # The characters that BERT takes for a word each: Chinese ones, also in Japanese and Korean.
@@ -31,10 +31,11 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learns a cased WordPiece vocabulary: the same sentences give the same vocabulary, id for id.
 
     It starts from the text's characters and joins, again and again, the two pieces that most often stand side by
-    side, until there are vocab_size pieces; fewer, where no two come together twice.
+    side, until there are vocab_size pieces, or no two stand side by side more than once.
 
     Args:
-        sentences: gone through twice, so not an iterator.
+        sentences: the text; it is read twice, so it must not be an iterator.
+        vocab_size: the most pieces, the special tokens included.
 
     Raises:
         InputError: vocab_size does not hold the special tokens and the text's characters.
@@ -65,7 +66,7 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def pieces_that_go_on(tokenizer: Tokenizer) -> Array:
-    """bool [v]: which pieces go on a word (##ing), rather than begin one."""
+    """Which pieces go on a word (##ing) and do not begin one: bool [v]."""
     return np.array([str(tokenizer.id_to_token(i)).startswith("##") for i in range(vocabulary_size(tokenizer))])
 
 

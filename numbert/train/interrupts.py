@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noted rather than obeyed at once: so that a step is finished and saved first."""
+"""Ctrl-C and SIGTERM are noted and not obeyed at once, so that a step is finished and saved first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def noted_interrupts() -> Iterator[list[int]]:
-    """Within it, the number of a SIGINT or SIGTERM is put into the list that it gives.
+    """Notes signals within a `with`: it gives a list, to which the number of a SIGINT or SIGTERM is added.
 
-    A second one does not wait: it raises KeyboardInterrupt. Only the main thread gets signals; in another one the
-    list stays empty.
+    A second signal raises KeyboardInterrupt at once. Only the main thread gets signals; in another thread the list
+    stays empty.
     """
     arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""metrics.jsonl: what was measured in a run, a line each."""
+"""metrics.jsonl: what was measured in a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from numbert.files.atomic import replacing
 
 
 class Metrics:
-    """metrics.jsonl: a JSON object in each line, in order of "step".
+    """Writes metrics.jsonl: a JSON object in each line, in the order of "step".
 
-    A line about training has the means since the line before: "loss" and the task's other scores; of its step
-    the "learning_rate", the "gradient_norm" before clipping and "gradient_norms" of each part of the model; and
-    since the run began "tokens", "seconds", "data_seconds". A line about an evaluation has what the task gives.
+    A line about training has "loss" and the task's other scores, as means over the steps since the line before;
+    "learning_rate", "gradient_norm" (before clipping) and "gradient_norms" (of each part of the model) of its own
+    step; and "tokens", "seconds" and "data_seconds" since the run began. A line about an evaluation has what
+    `Task.evaluate` gives.
 
     Args:
-        path: the file; its lines about later steps than `step` are dropped, as these will be made again.
+        path: the file.
+        step: where the run goes on; lines about later steps are removed, as these steps are made again.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -29,15 +31,17 @@ class Metrics:
             (new / path.name).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def write(self, **values: Any) -> None:
+        """Adds a line with these values."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl. A last one that is broken is being written just now, and is left out.
+    """The lines of a metrics.jsonl as dicts. A broken last line is left out: it may be still being written.
 
     Raises:
         InputError: another line is not a JSON object with a step.
+        OSError: the file is missing or cannot be read.
     """
     lines = [(i, line) for i, line in enumerate(path.read_bytes().split(b"\n"), start=1) if line.strip()]
     metrics = []

@@ -40,32 +40,33 @@ class AdamW:
         v = beta2 v + (1 - beta2) g^2
         p -= lr m' / (sqrt(v') + eps)   with m' = m / (1 - beta1^t), v' = v / (1 - beta2^t)
 
-    m and v start at 0, so that early on they are means over too few gradients; the primed ones make up for it.
+    m and v start at 0 and are too small at first; m' and v' are corrected for that.
     With bias_correction=False m' is m and v' is v, as in the original BERT (AdamWeightDecayOptimizer in
-    google-research/bert). That one takes both steps at once from the old p, with eps = 1e-6:
+    google-research/bert). That one subtracts both terms from the old p at once, with eps = 1e-6:
 
         p -= lr (m / (sqrt(v) + eps) + weight_decay p)
 
-    It is the same update, up to rounding: here, too, the decay takes lr weight_decay p off the old p, and m and v
-    do not depend on p. Where gradients stay alike, a step without correction is (1 - beta1^t) / sqrt(1 - beta2^t)
-    times as long: 3.2 times at t = 1, 6.6 at 12, 1.3 at 1000. A warm-up makes up for it.
+    It is the same update, up to rounding: here too the decay subtracts lr weight_decay times the old p, and m
+    and v do not depend on p. Where gradients stay alike, a step without correction is
+    (1 - beta1^t) / sqrt(1 - beta2^t) times as long as one with it: 3.2 times at t = 1, 6.6 at 12, 1.3 at 1000. A
+    warm-up balances this.
 
     Args:
-        parameters: Parameters; or groups, dicts of "params" and any of the options below for these alone. One
-            that is there twice, as a tied one may be, counts once.
-        lr: learning rate. It may be changed between steps: `group["lr"] = ...` for each of `optimizer.groups`.
-        betas: what the means keep of themselves in each step.
-        eps: keeps the division finite.
+        parameters: Parameters; or groups, which are dicts of "params" (Parameters) and any of the options below
+            for these alone. A Parameter that is given twice, as a tied one may be, counts once.
+        lr: the learning rate. It may be changed between steps: `group["lr"] = ...` for each of `optimizer.groups`.
+        betas: beta1 and beta2, the part of its old value that each mean keeps in a step, from 0 to below 1.
+        eps: keeps the division finite where v is 0.
         weight_decay: how strongly parameters are drawn to 0.
         bias_correction: whether the means are corrected for their start at 0.
 
     Attributes:
-        groups: the groups with all their options.
-        moments: for each parameter that has been updated.
+        groups: the groups, dicts with all their options.
+        moments: the `Moments` of each parameter that has been updated.
 
     Raises:
-        InputError: an option is no number or outside its limits, a parameter is complex or in two groups, or there
-            is none.
+        InputError: an option is not a number or is outside its limits, a parameter is complex or in two groups,
+            or there is no parameter.
     """
 
     def __init__(
@@ -98,10 +99,10 @@ class AdamW:
     def step(self) -> None:
         """Updates every trainable parameter that has a gradient, in its own array.
 
-        An array that cannot be written (a read-only view) or is not contiguous becomes a copy, once.
+        Only an array that is read-only or not contiguous is replaced, by a copy that is kept.
 
         Raises:
-            ValueError: a gradient has not its parameter's shape.
+            ValueError: a gradient has another shape than its parameter.
         """
         for group in self.groups:
             for parameter in group["params"]:
@@ -109,14 +110,15 @@ class AdamW:
                     self._update(parameter, parameter.grad, **group)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs for the next step to be the same, bit for bit.
+        """The state that `load_state_dict` takes, so that the next step is the same, bit for bit.
 
         Parameters are numbered in the order of the groups, from 0.
 
         Returns:
-            "groups": of each group the options, and as "params" the numbers of its parameters; and "moments": of
-            each parameter that has been updated, by its number, "step" (int), "m" and "v" (arrays in its shape).
-            The arrays are the optimizer's own, not copies: the next step writes into them.
+            a dict. Its "groups" are dicts of each group's options, with the numbers of its parameters as
+            "params". Its "moments" are, by the number of each parameter that has been updated, dicts of "step"
+            (int), "m" and "v" (arrays in the parameter's shape and dtype). The arrays are the optimizer's own,
+            not copies: the next step writes into them.
         """
         number = {parameter: i for i, parameter in enumerate(self._parameters())}
         groups = [
@@ -126,13 +128,13 @@ class AdamW:
         return {"groups": groups, "moments": moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over options and copies of the moments, in each parameter's dtype; all or nothing.
+        """Takes over the options, and copies of the moments in each parameter's dtype.
 
         Args:
-            state: what `state_dict` gave, of an AdamW whose parameters had the same order, groups and shapes.
+            state: what `state_dict` gave for an AdamW whose parameters had the same order, groups and shapes.
 
         Raises:
-            InputError: the state does not fit; the message says where.
+            InputError: the state does not fit, and nothing has changed; the message says where.
         """
         parameters = self._parameters()
         ours = [group["params"] for group in self.state_dict()["groups"]]
@@ -253,7 +255,12 @@ def _checked_moments(parameter: Parameter, number: int, *, step: Any, m: Any, v:
 
 
 def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The groups for AdamW: matrices and tables decay, biases and LayerNorm's weights do not."""
+    """The groups for AdamW in which matrices and tables decay, and biases and LayerNorm's weights do not.
+
+    Args:
+        model: whose parameters are grouped.
+        weight_decay: that of the first group.
+    """
     decayed: list[Parameter] = []
     rest: list[Parameter] = []
     for parameter in model.parameters():
@@ -263,15 +270,15 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
 
 @underflow_is_zero
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
-    """Scales all gradients by one factor so that their norm, as one long vector, is at most max_norm.
+    """Scales all gradients by one factor so that their Euclidean norm, as one long vector, is at most max_norm.
 
     Gradients of parameters that are not trainable do not count and stay as they are.
 
     Returns:
-        the norm before. Where it is infinite or not a number the gradients stay as they are.
+        the norm before. If it is infinite or not a number, the gradients stay as they are.
 
     Raises:
-        InputError: max_norm is no number or not above 0.
+        InputError: max_norm is not a number or is not above 0.
     """
     max_norm = as_real("max_norm", max_norm)
     if not max_norm > 0:

@@ -1,4 +1,4 @@
-"""Data-parallel training: several processes share the pairs of every update and add up their gradients, by MPI."""
+"""Data-parallel training: several processes share each batch and add up their gradients, by MPI."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 class Processes:
-    """The processes that train together; without mpirun, this one alone.
+    """The processes that train together; without mpirun there is only this one.
 
-    As a context: an error in one process ends all, as the others would wait for it for ever.
+    Within a `with`, an error in one process ends all of them, as the others would wait for it for ever.
 
     Attributes:
-        rank, size: this process's number, from 0, and how many there are.
+        rank: the number of this process, from 0.
+        size: how many processes there are.
     """
 
     def __init__(self, communicator: Any = None) -> None:
@@ -34,10 +35,10 @@ class Processes:
 
     @classmethod
     def found(cls) -> Self:
-        """Those that `mpirun -n SIZE numbert ...` has started.
+        """Finds the processes that `mpirun -n SIZE numbert ...` has started.
 
         Raises:
-            InputError: there are several, and mpi4py is not installed.
+            InputError: there are several, and mpi4py is not installed or is built for another MPI.
         """
         if all(os.environ.get(name, "1") == "1" for name in _SIZES):
             return cls()
@@ -54,11 +55,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that reads, writes and speaks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def add_up(self, arrays: Iterable[Array]) -> None:
-        """Every array becomes the sum of the processes' arrays, in place: the same bits in all of them."""
+        """Replaces each array by the sum over all processes, in place and with the same bits in each of them."""
         if self._communicator is not None:
             arrays = list(arrays)
             for dtype in dict.fromkeys(array.dtype for array in arrays):  # in one order everywhere
@@ -72,11 +73,12 @@ class Processes:
                     array[...] = part.reshape(array.shape)
 
     def wait_for_first(self) -> None:
+        """Waits until all processes have come to this call."""
         if self._communicator is not None:
             self._communicator.Barrier()
 
     def gather(self, value: Any) -> list[Any]:
-        """-> the value of each process, in the first one; elsewhere nothing."""
+        """Collects a value from each process: a list by rank in the first one, an empty list in the others."""
         if self._communicator is None:
             return [value]
         return self._communicator.gather(value) or []

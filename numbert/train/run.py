@@ -3,8 +3,8 @@
 run.json                 the settings, and what else the run is made from
 data/                    what the task has prepared to learn from
 checkpoints/step-N/      the model as it was after N steps, with all that is needed to go on from there
-metrics.jsonl            what was measured, a line each (see `Metrics`)
-and the trained model, at the end
+metrics.jsonl            what was measured (see `Metrics`)
+and, at the end, what the task saves of the trained model
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _STEP = re.compile(r"step-(\d+)")
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder. A task with more in its run.json than settings makes a subclass that knows it.
+    """The folder of a run. A task whose run.json holds more than settings has a subclass of this.
 
     Attributes:
         folder: where it is.
-        values: run.json: "format", "settings" (a JSON object), and what else the task has put there.
+        values: the contents of run.json: "format", "settings" (an object) and what the task has added.
     """
 
     folder: Path
@@ -44,22 +44,26 @@ class Run:
 
     @property
     def data(self) -> Path:
+        """The folder of what the task has prepared to learn from."""
         return self.folder / "data"
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
         return self.folder / "checkpoints"
 
     @property
     def metrics(self) -> Path:
+        """The file of what was measured (see `Metrics`)."""
         return self.folder / "metrics.jsonl"
 
     @classmethod
     def begin(cls, folder: Path, settings: Mapping[str, Any], **rest: Any) -> Self:
-        """A new run in a folder of its own (see `new_folder`).
+        """Begins a run in a folder of its own (see `new_folder`): writes its run.json.
 
         Args:
-            settings: what decides what is computed; JSON can hold it.
+            folder: the run's folder.
+            settings: what decides what the run computes, as JSON can hold it.
             rest: what else run.json is to hold.
         """
         values = {"format": FORMAT, "settings": dict(settings), **rest}
@@ -70,7 +74,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """A run that was begun.
+        """Reads the run.json of a run that was begun.
 
         Raises:
             InputError: run.json is missing, of another format, or not what numbert wrote.
@@ -95,17 +99,17 @@ class Run:
             raise InputError(f"{path} is not a run's: {error}") from None
 
     def stored_settings(self) -> Mapping[str, Any]:
-        """What the run was begun with. A subclass adds the defaults of settings that came later."""
+        """The settings that the run was begun with. A subclass adds the defaults of settings that came later."""
         return self.values["settings"]
 
     def refuse_difference(self, given: Mapping[str, Any]) -> None:
-        """Resuming with other settings would not be the same run.
+        """Refuses to resume a run with other settings than its own.
 
         Args:
-            given: the settings that the user gives; those left out are the run's.
+            given: the settings that the user gives; those that are left out stay the run's.
 
         Raises:
-            InputError: what differs, and both values.
+            InputError: a setting differs; the message has both values.
         """
         for name, value in given.items():
             if (stored := self.stored_settings().get(name)) != value:
@@ -117,23 +121,28 @@ class Run:
     # --- checkpoints ------------------------------------------------------------------------------------------
 
     def steps(self) -> list[int]:
-        """Of the checkpoints, ascending."""
+        """The steps of the checkpoints that there are, ascending."""
         if not self.checkpoints.exists():
             return []
         matches = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
         return sorted(int(match[1]) for match in matches if match)
 
     def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint of a step."""
         return self.checkpoints / f"step-{step}"
 
     def save(self, step: int, write: Callable[[Path], None]) -> Path:
-        """A checkpoint, whole or not at all: written beside, forced to disk, renamed.
+        """Writes a checkpoint, whole or not at all: under another name, forced to disk, then renamed.
 
         Args:
+            step: how many updates the model has had.
             write: fills the folder that it is given.
 
+        Returns:
+            the checkpoint's folder.
+
         Raises:
-            OSError: the disk is full, or another failure of the machine's; there is no such checkpoint then.
+            OSError: it cannot be written, as where the disk is full; then there is no such checkpoint.
         """
         final = self.checkpoint(step)
         beside = self.checkpoints / f".{final.name}.unfinished"
@@ -154,7 +163,7 @@ class Run:
         return final
 
     def keep(self, latest: int, best: int | None) -> None:
-        """Removes all checkpoints but the latest ones and the best."""
+        """Removes all checkpoints but the `latest` last ones and that of step `best`."""
         for step in self.steps()[:-latest]:
             if step != best:
                 self._remove(self.checkpoint(step))
@@ -177,7 +186,7 @@ class Run:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Two processes that write into one folder would spoil it.
+    """Keeps other processes from training in a folder, within a `with`; on Windows it does nothing.
 
     Raises:
         InputError: another process is training in it.
@@ -202,11 +211,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
-    """Makes sure of a folder that is empty, can be written and is this process's alone. If the body fails before
-    there is anything but run.json in it, it is left as it was.
+    """Makes a folder for a run, empty, writable and locked for this process, within a `with`.
+
+    If the body fails while there is nothing but run.json in the folder, everything is left as it was before.
 
     Raises:
-        InputError: the folder holds something, or cannot be written, or another process is training in it.
+        InputError: the folder is not empty or cannot be written, or another process is training in it.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

@@ -15,12 +15,12 @@ class Plan:
 
     Attributes:
         steps: updates of the weights.
-        learning_rate: the highest; `warmup_then_linear_decay` leads to it and away from it.
-        warmup_steps: of the steps, those in which the rate rises.
-        weight_decay: of matrices and tables; biases and LayerNorm's weights have none.
-        max_grad_norm: above it, gradients are scaled down to it.
-        accumulate: in how many parts, one after the other, a process computes its share of a batch.
-        seed: of what several processes draw while they train, each for itself.
+        learning_rate: the highest learning rate (see `warmup_then_linear_decay`).
+        warmup_steps: the number of steps in which the rate rises.
+        weight_decay: AdamW's, for matrices and tables; biases and LayerNorm's weights have none.
+        max_grad_norm: where the norm of all gradients is above it, they are scaled down to it.
+        accumulate: the number of parts in which a process computes its share of a batch, one after the other.
+        seed: decides what each of several processes draws while it trains.
         betas, bias_correction: AdamW's.
 
     Raises:
@@ -44,7 +44,7 @@ class Plan:
             above(name, getattr(self, name), 0)
 
     def optimizer(self, model: Module) -> AdamW:
-        """A new AdamW for a model's parameters; its learning rate is to be set before each step."""
+        """Makes an AdamW for a model's parameters. Its learning rate is to be set before each step."""
         return AdamW(
             decay_groups(model, self.weight_decay), betas=self.betas, bias_correction=self.bias_correction
         )
@@ -55,9 +55,10 @@ class Plan:
 
 
 def warmup_then_linear_decay(step: int, steps: int, warmup: int) -> float:
-    """The factor on the learning rate of step 0, 1, ..., steps - 1: up to 1 in `warmup` steps, then down to 0.
+    """The factor on the learning rate in step 0, 1, ..., steps - 1.
 
-    1 / warmup, 2 / warmup, ..., 1 and from there in a straight line to 0, which step number `steps` would have.
+    In the first `warmup` steps it is 1 / warmup, 2 / warmup, ..., 1. From there it falls in a straight line, so
+    that step number `steps` would have 0.
     """
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: what the task saves, AdamW's moments, and the run's state."""
+"""Checkpoints, written and read: what the task saves, AdamW's moments and the run's state."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 
 
 def write_checkpoint(folder: Path, task: Task, optimizer: AdamW, state: State) -> None:
-    """Fills an empty folder: what the task saves, and optimizer.safetensors and state.json.
+    """Fills an empty folder with what the task saves, optimizer.safetensors and state.json.
 
-    optimizer.safetensors has for each trainable parameter NAME the arrays m.NAME and v.NAME, and in its metadata
-    the number of updates, "step".
+    optimizer.safetensors has the arrays m.NAME and v.NAME for each trainable parameter NAME, and the number of
+    updates as "step" in its metadata.
 
     Raises:
-        OSError: the disk is full, or another failure of the machine's.
+        OSError: a file cannot be written, as where the disk is full.
     """
     task.save(folder)
     arrays = {}
@@ -40,7 +40,10 @@ def write_checkpoint(folder: Path, task: Task, optimizer: AdamW, state: State) -
 
 
 def read_checkpoint(folder: Path, task: Task, optimizer: AdamW) -> State:
-    """Puts the weights, the moments and the task's position of a checkpoint in place -> its state.
+    """Loads the weights into the model and the moments into the optimizer, and moves the task to its position.
+
+    Returns:
+        the state of the run at the checkpoint.
 
     Raises:
         InputError: a file is missing or broken.
@@ -57,7 +60,10 @@ def read_checkpoint(folder: Path, task: Task, optimizer: AdamW) -> State:
 
 
 def read_moments(folder: Path, model: Module, optimizer: AdamW) -> State:
-    """Gives an optimizer the moments of a checkpoint -> the checkpoint's state.
+    """Loads the moments of a checkpoint into an optimizer.
+
+    Returns:
+        the state of the run at the checkpoint.
 
     Raises:
         InputError: a file is missing or broken, or is of another model.

@@ -14,12 +14,13 @@ class State:
     """What a checkpoint's state.json holds.
 
     Attributes:
-        step: updates so far.
-        position: of the task in its data, as `Task.position` gives it.
-        tokens: learned from so far, as `Task.size` counts.
-        seconds, data_seconds: the time of the steps so far, and what of it went into making batches.
-        best_step, best_value: the best evaluation so far, as `Task.evaluate` gives it.
-        generators: the state of each process's generator.
+        step: the number of updates so far.
+        position: where the task is in its data, as `Task.position` gives it.
+        tokens: how much was learned from so far, as `Task.size` counts.
+        seconds: the time of the steps so far.
+        data_seconds: the part of it that went into making batches.
+        best_step, best_value: the step and the value of the best evaluation so far (see `Task.evaluate`).
+        generators: the state of the random generator of each process.
     """
 
     step: int = 0
@@ -33,7 +34,11 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises OSError, ValueError, TypeError or KeyError where it is missing or broken."""
+        """Reads a state.json.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError: it is missing or broken.
+        """
         values = json.loads(path.read_text(encoding="utf-8"))
         if "best_loss" in values:  # as the first runs of format 1 call it
             values["best_value"] = values.pop("best_loss")
@@ -45,8 +50,9 @@ class State:
         return state
 
     def totals(self) -> dict[str, float]:
-        """For the metrics."""
+        """The totals that each line of the metrics has."""
         return {"tokens": self.tokens, "seconds": self.seconds, "data_seconds": self.data_seconds}
 
     def write(self, path: Path) -> None:
+        """Writes a state.json."""
         path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")

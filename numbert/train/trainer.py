@@ -1,4 +1,4 @@
-"""The training loop: batches in, updated weights out; checkpoints, metrics and evaluation on the way."""
+"""The training loop, with its checkpoints, metrics and evaluations."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ STEPS_IN_A_LINE = 10  # of the metrics
 
 @dataclass(frozen=True)
 class Intervals:
-    """How often, in steps; without effect on what is computed.
+    """How often something is done besides training. It has no effect on what is computed.
 
     Attributes:
-        save: a checkpoint is written.
-        evaluate: the task evaluates the model, and the best one so far is kept.
-        keep: how many of the latest checkpoints stay, besides the best.
+        save: the number of steps between checkpoints.
+        evaluate: the number of steps between evaluations; the best checkpoint so far is kept.
+        keep: how many of the latest checkpoints stay besides the best.
     """
 
     save: int
@@ -44,15 +44,15 @@ class Intervals:
 
 
 class Trainer:
-    """A run in memory: the task with its model, the optimizer and the state.
+    """Trains a task's model in a run's folder: holds the task, the optimizer and the state.
 
     Args:
-        run: its folder, in which only the first of several processes writes.
-        task: what is learned; its model is as it is before the first step.
-        plan: how far each update goes.
+        run: the run's folder, in which only the first of several processes writes.
+        task: what to train; its model is as it is before the first step.
+        plan: schedule, optimizer and clipping.
         intervals: when to save and to evaluate.
-        show: where to say how it goes.
-        processes: those that share each batch.
+        show: where to report.
+        processes: the processes that share each batch.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Trainer:
             self._draw_anew()
 
     def resume(self, step: int) -> None:
-        """Goes back to where a checkpoint was written.
+        """Loads the checkpoint of a step, from which `train` then goes on.
 
         Raises:
             InputError: the checkpoint is not whole.
@@ -85,11 +85,11 @@ class Trainer:
     # --- the loop ---------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """From where the state is to the last step.
+        """Trains from the step of the state to the last one, and saves the model in the run's folder.
 
         Raises:
             InputError: the loss or the gradient is infinite or not a number, or a parameter got no gradient.
-            KeyboardInterrupt: after SIGINT or SIGTERM, when the step is done and a checkpoint is written.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the step is finished and a checkpoint is written first.
         """
         state, task, plan, every = self.state, self.task, self.plan, self.intervals
         metrics = None
@@ -100,7 +100,7 @@ class Trainer:
         task.model.train()
         self.show.start(plan.steps, state.step, task.shown, task.unit)
         try:
-            # What is no longer finite is told in words, and needs no warning.
+            # What is no longer finite ends the run with a message, and needs no warning.
             with noted_interrupts() as interrupts, np.errstate(over="ignore", invalid="ignore"):
                 while state.step < plan.steps:
                     begun = time.perf_counter()

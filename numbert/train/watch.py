@@ -1,4 +1,4 @@
-"""What is looked at in a model while it trains: the norms of its gradients, and what is no longer finite."""
+"""What is watched in a model while it trains: the norms of its gradients, and whether all is finite."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ def without_gradient(model: Module) -> list[str]:
 
 
 def gradient_norms(model: Module, section: Callable[[str], str]) -> dict[str, float]:
-    """The norm of the gradient of each part of a model, in the order of its parameters.
+    """The Euclidean norm of the gradient of each part of a model, in the order of its parameters.
 
     Args:
-        section: gives the part's name for a parameter's.
+        model: every trainable parameter of it has a gradient.
+        section: gives the name of a parameter's part for the parameter's name.
     """
     squares: dict[str, float] = {}
     for name, parameter in model.named_parameters():
@@ -36,8 +37,11 @@ def is_finite(model: Module) -> bool:
 
 
 def first_not_finite(model: Module) -> str:
-    """Names a parameter in words: the first, as data flows, whose values are infinite or not a number; or else the
-    first that backward came to whose gradient is; or else the one with the largest value."""
+    """Names where a model is no longer finite, for a message.
+
+    That is the first parameter, in the order of the model, with a value that is infinite or not a number; else the
+    last one with such a gradient, which backward comes to first; else the one with the largest value.
+    """
     parameters = list(model.named_parameters())
     for name, parameter in parameters:
         if not np.isfinite(parameter.data).all():

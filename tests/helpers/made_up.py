@@ -6,13 +6,13 @@ from scipy.stats import binom
 
 from numbert.text.corpus import END_OF_DOCUMENT, find_corpus
 from numbert.text.documents import Documents
-from numbert.text.vocabulary import FIRST_WORD
+from numbert.text.vocabulary import FIRST_PIECE
 
 seeds = st.integers(0, 2**32 - 1)
 
 
 def sentences(words, sentence_length=10):
-    """Sentences of so many made-up words, all different."""
+    """Sentences of this many made-up words, all different."""
     rng = np.random.default_rng(words)
     letters = np.array(list("abcdefghij"))
     made = ["".join(rng.choice(letters, 5)) for _ in range(words)]
@@ -43,7 +43,7 @@ def made_up(lengths):
     every = [length for document in lengths for length in document]
     starts = np.concatenate([[0], np.cumsum(every)])
     return Documents(
-        ids=np.arange(FIRST_WORD, FIRST_WORD + starts[-1], dtype=np.int32),
+        ids=np.arange(FIRST_PIECE, FIRST_PIECE + starts[-1], dtype=np.int32),
         sentences=starts,
         documents=np.concatenate([[0], np.cumsum([len(document) for document in lengths])]),
     )

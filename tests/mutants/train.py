@@ -143,9 +143,9 @@ MUTANTS = [
     Mutant(
         "parts-weigh-alike",
         "pretrain/objective.py",
-        "words, pairs = part.words / max(1, whole.words), part.pairs / whole.pairs",
-        "words = pairs = 1 / self.settings.accumulate",
-        "accumulated as most do: the mean of the parts' means, though one has more masked words than another",
+        "masked, pairs = part.masked / max(1, whole.masked), part.pairs / whole.pairs",
+        "masked = pairs = 1 / self.settings.accumulate",
+        "accumulated as most do: the mean of the parts' means, though one has more masked tokens than another",
         tests=(f"{PRETRAIN}::TestTheSameUpdateInOtherWays",),
     ),
     Mutant(

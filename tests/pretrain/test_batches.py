@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up import any_documents, assert_frequency, made_up, seeds
 
-from numbert.pretrain.batches import Batch, assemble, make_batch, mask_words
+from numbert.pretrain.batches import Batch, assemble, make_batch, mask_tokens
 from numbert.pretrain.pairs import make_pairs
-from numbert.text.vocabulary import CLS, FIRST_WORD, MASK, PAD, SEP, UNK
+from numbert.text.vocabulary import CLS, FIRST_PIECE, MASK, PAD, SEP, UNK
 
 VOCAB = 1000
 
@@ -54,7 +54,7 @@ def test_a_batch_is_its_pairs_with_masks(whole_words):
     np.testing.assert_array_equal(batch.next_sentence_label, pairs[:, 4])
     count = (batch.labels != -100).sum(axis=1)
     assert ((count >= 1) & (count <= 4)).all()
-    assert (batch.pairs, batch.words, batch.tokens) == (13, count.sum(), attention_mask.sum())
+    assert (batch.pairs, batch.masked, batch.tokens) == (13, count.sum(), attention_mask.sum())
 
 
 def test_ids_of_any_width_make_the_same_batch():
@@ -80,7 +80,7 @@ def test_the_parts_of_a_batch_together_are_the_batch(count):
     sizes = [part.pairs for part in parts]
     assert sum(sizes) == 13
     assert max(sizes) - min(sizes) <= 1
-    assert sum(part.words for part in parts) == batch.words
+    assert sum(part.masked for part in parts) == batch.masked
     for name, whole in vars(batch).items():
         for index, part in enumerate(parts):
             np.testing.assert_array_equal(getattr(part, name), [whole[row] for row in range(index, 13, count)])
@@ -99,33 +99,33 @@ def test_what_every_masking_keeps_to(ragged, max_predictions, seed):
     for row, ids in zip(input_ids, ragged, strict=True):
         row[: len(ids)] = ids
     before = input_ids.copy()
-    masked, labels = mask_words(input_ids, VOCAB, max_predictions, np.random.default_rng(seed))
+    masked, labels = mask_tokens(input_ids, VOCAB, max_predictions, np.random.default_rng(seed))
     np.testing.assert_array_equal(input_ids, before)
     chosen = labels != -100
     np.testing.assert_array_equal(labels[chosen], input_ids[chosen])
     np.testing.assert_array_equal(masked[~chosen], input_ids[~chosen])
-    assert (input_ids[chosen] >= FIRST_WORD).all()  # no special token is predicted
-    assert ((masked[chosen] >= FIRST_WORD) | (masked[chosen] == MASK)).all()  # and none but [MASK] put in
+    assert (input_ids[chosen] >= FIRST_PIECE).all()  # no special token is predicted
+    assert ((masked[chosen] >= FIRST_PIECE) | (masked[chosen] == MASK)).all()  # and none but [MASK] put in
     assert (masked < VOCAB).all()
-    words = (input_ids >= FIRST_WORD).sum(axis=1)
+    pieces = (input_ids >= FIRST_PIECE).sum(axis=1)
     count = chosen.sum(axis=1)
     assert (count <= max_predictions).all()
-    assert (count >= np.minimum(words, 1)).all()
-    assert (count <= np.maximum(np.ceil(0.15 * words), np.minimum(words, 1))).all()
-    assert (count >= np.minimum(np.floor(0.15 * words), max_predictions)).all()
+    assert (count >= np.minimum(pieces, 1)).all()
+    assert (count <= np.maximum(np.ceil(0.15 * pieces), np.minimum(pieces, 1))).all()
+    assert (count >= np.minimum(np.floor(0.15 * pieces), max_predictions)).all()
 
 
 def test_fifteen_in_a_hundred_are_masked_and_of_these_eighty_ten_and_ten():
     rng = np.random.default_rng(5)
     shape = (4000, 61)  # 0.15 * 61 is 9.15: neither always 9 nor always 10
-    input_ids = rng.integers(FIRST_WORD, VOCAB, shape)
-    masked, labels = mask_words(input_ids, VOCAB, 20, rng)
+    input_ids = rng.integers(FIRST_PIECE, VOCAB, shape)
+    masked, labels = mask_tokens(input_ids, VOCAB, 20, rng)
     chosen = labels != -100
     total = int(chosen.sum())
     assert_frequency(total, chosen.size, 0.15)
     is_mask = masked[chosen] == MASK
     same = masked[chosen] == input_ids[chosen]
-    by_chance = 0.1 / (VOCAB - FIRST_WORD)  # a random word may be the one that was there
+    by_chance = 0.1 / (VOCAB - FIRST_PIECE)  # a random piece may be the one that was there
     assert_frequency(int(is_mask.sum()), total, 0.8)
     assert_frequency(int((~is_mask & ~same).sum()), total, 0.1 - by_chance)
     assert_frequency(int(same.sum()), total, 0.1 + by_chance)
@@ -134,26 +134,26 @@ def test_fifteen_in_a_hundred_are_masked_and_of_these_eighty_ten_and_ten():
 def test_every_position_is_masked_equally_often():
     rng = np.random.default_rng(6)
     input_ids = np.full((20_000, 40), PAD)
-    input_ids[:, 1:21] = FIRST_WORD  # 20 words: 3 are chosen
-    _, labels = mask_words(input_ids, VOCAB, 20, rng)
+    input_ids[:, 1:21] = FIRST_PIECE  # 20 tokens: 3 are chosen
+    _, labels = mask_tokens(input_ids, VOCAB, 20, rng)
     for count in (labels[:, 1:21] != -100).sum(axis=0).tolist():
         assert_frequency(count, 20_000, 3 / 20)
 
 
-def test_random_words_are_any_words():
+def test_random_pieces_are_any_pieces():
     rng = np.random.default_rng(7)
-    vocab = FIRST_WORD + 4
-    masked, labels = mask_words(np.full((20_000, 20), FIRST_WORD), vocab, 20, rng)
-    random = masked[(labels != -100) & (masked != MASK) & (masked != FIRST_WORD)]
-    assert set(random.tolist()) == {FIRST_WORD + 1, FIRST_WORD + 2, FIRST_WORD + 3}
-    for word in range(FIRST_WORD + 1, vocab):
-        assert_frequency(int((random == word).sum()), len(random), 1 / 3)
+    vocab = FIRST_PIECE + 4
+    masked, labels = mask_tokens(np.full((20_000, 20), FIRST_PIECE), vocab, 20, rng)
+    random = masked[(labels != -100) & (masked != MASK) & (masked != FIRST_PIECE)]
+    assert set(random.tolist()) == {FIRST_PIECE + 1, FIRST_PIECE + 2, FIRST_PIECE + 3}
+    for piece in range(FIRST_PIECE + 1, vocab):
+        assert_frequency(int((random == piece).sum()), len(random), 1 / 3)
 
 
-def test_a_row_without_words_is_left_as_it_is():
+def test_a_row_of_special_tokens_is_left_as_it_is():
     input_ids = np.array([[CLS, UNK, SEP, UNK, UNK, SEP, PAD], [CLS, 9, SEP, UNK, SEP, PAD, PAD]])
     for goes_on in (None, np.zeros(VOCAB, bool)):
-        _, labels = mask_words(input_ids, VOCAB, 3, np.random.default_rng(0), goes_on)
+        _, labels = mask_tokens(input_ids, VOCAB, 3, np.random.default_rng(0), goes_on)
         assert (labels[0] == -100).all()
         assert labels[1].tolist() == [-100, 9] + [-100] * 5
 
@@ -167,7 +167,7 @@ def words_of(row):
     """Plainly: the places of the pieces of each word of a row of ids."""
     words, before_is_word = [], False
     for place, piece in enumerate(row):
-        ordinary = piece >= FIRST_WORD
+        ordinary = piece >= FIRST_PIECE
         if ordinary and before_is_word and GOES_ON[piece]:
             words[-1].append(place)
         elif ordinary:
@@ -189,11 +189,11 @@ def ragged_rows(ragged):
 @example([[CLS, UNK, SEP, UNK, SEP]], 5, 0)
 def test_every_word_is_masked_whole_or_not_at_all(ragged, max_predictions, seed):
     input_ids = ragged_rows(ragged)
-    masked, labels = mask_words(input_ids, VOCAB, max_predictions, np.random.default_rng(seed), GOES_ON)
+    masked, labels = mask_tokens(input_ids, VOCAB, max_predictions, np.random.default_rng(seed), GOES_ON)
     chosen = labels != -100
     np.testing.assert_array_equal(labels[chosen], input_ids[chosen])
     np.testing.assert_array_equal(masked[~chosen], input_ids[~chosen])
-    assert (input_ids[chosen] >= FIRST_WORD).all()
+    assert (input_ids[chosen] >= FIRST_PIECE).all()
     for row, places in zip(input_ids.tolist(), chosen, strict=True):
         words = words_of(row)
         pieces = sum(map(len, words))
@@ -218,19 +218,21 @@ def mixed_rows(rng, rows, length):
     heads = rng.random((rows, length)) < 0.6
     heads[:, 0] = True
     heads[:, 3:] |= ~(heads[:, 2:-1] | heads[:, 1:-2])
-    return np.where(heads, rng.integers(FIRST_WORD, 600, (rows, length)), rng.integers(600, VOCAB, (rows, length)))
+    return np.where(
+        heads, rng.integers(FIRST_PIECE, 600, (rows, length)), rng.integers(600, VOCAB, (rows, length))
+    )
 
 
 def test_fifteen_in_a_hundred_pieces_are_masked_in_whole_words_too():
     rng = np.random.default_rng(9)
     input_ids = mixed_rows(rng, 3000, 61)
-    masked, labels = mask_words(input_ids, VOCAB, 20, rng, GOES_ON)
+    masked, labels = mask_tokens(input_ids, VOCAB, 20, rng, GOES_ON)
     chosen = labels != -100
     # As long as a word of one piece is left there is no room left over: 9.15 in each row.
     assert set(chosen.sum(axis=1).tolist()) == {9, 10}
     total = int(chosen.sum())
     assert_frequency(total - 9 * 3000, 3000, 0.15)
-    by_chance = 0.1 / (VOCAB - FIRST_WORD)
+    by_chance = 0.1 / (VOCAB - FIRST_PIECE)
     is_mask, same = masked[chosen] == MASK, masked[chosen] == input_ids[chosen]
     assert_frequency(int(is_mask.sum()), total, 0.8)
     assert_frequency(int(same.sum()), total, 0.1 + by_chance)
@@ -240,7 +242,7 @@ def test_every_word_is_as_likely_as_every_other_wherever_it_stands():
     rng = np.random.default_rng(10)
     input_ids = np.full((20_000, 42), PAD)
     input_ids[:, 1:41:2], input_ids[:, 2:41:2] = 5, 700  # 20 words of two pieces: 6 pieces are 3 words
-    _, labels = mask_words(input_ids, VOCAB, 20, rng, GOES_ON)
+    _, labels = mask_tokens(input_ids, VOCAB, 20, rng, GOES_ON)
     for count in (labels[:, 1:41] != -100).sum(axis=0).tolist():
         assert_frequency(count, 20_000, 3 / 20)
 
@@ -248,13 +250,13 @@ def test_every_word_is_as_likely_as_every_other_wherever_it_stands():
 def test_a_word_that_lost_its_head_begins_with_what_is_left_of_it():
     """Truncation may cut through a word: after [CLS] or [SEP] its rest is a word by itself."""
     input_ids = np.tile([CLS, 700, SEP, 701, 702, SEP], (500, 1))
-    _, labels = mask_words(input_ids, VOCAB, 1, np.random.default_rng(11), GOES_ON)
+    _, labels = mask_tokens(input_ids, VOCAB, 1, np.random.default_rng(11), GOES_ON)
     assert set(map(tuple, (labels != -100).tolist())) == {(False, True, False, False, False, False)}
 
 
 def test_words_that_are_all_too_long_have_one_piece_masked_any_of_them():
     input_ids = np.tile([CLS, 5, 700, 701, SEP, 6, 702, 703, SEP], (12_000, 1))
-    _, labels = mask_words(input_ids, VOCAB, 5, np.random.default_rng(12), GOES_ON)
+    _, labels = mask_tokens(input_ids, VOCAB, 5, np.random.default_rng(12), GOES_ON)
     chosen = labels != -100
     assert (chosen.sum(axis=1) == 1).all()
     for place in (1, 2, 3, 5, 6, 7):

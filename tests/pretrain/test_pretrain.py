@@ -92,7 +92,7 @@ class TestTheSameUpdateInOtherWays:
 
     @pytest.mark.parametrize("accumulate", [2, 3, 8])
     def test_a_batch_in_parts(self, accumulate, whole, text, tmp_path):
-        """Unequal parts too: 8 pairs in 3 parts, with different numbers of masked words."""
+        """Unequal parts too: 8 pairs in 3 parts, with different numbers of masked tokens."""
         pretrain([text], tmp_path / "run", steps=12, save_every=1, eval_every=12, accumulate=accumulate, **TINY)
         np.testing.assert_allclose(losses(tmp_path / "run"), whole, rtol=1e-6)
 
@@ -189,7 +189,7 @@ def cut_off(folder):
     [
         (
             lambda folder: a_model(folder, vocab_size=6),
-            r"the ids 0 to 6 \(6 is 'dog'\), but the model has 6 words; the two are not of one model",
+            r"the ids 0 to 6 \(6 is 'dog'\), but the model has 6 pieces; the two are not of one model",
         ),
         (
             lambda folder: a_model(folder, type_vocab_size=1),
@@ -199,7 +199,7 @@ def cut_off(folder):
         (cut_off, "is not whole"),
         (spoiled, r"bert\.pooler\.dense\.bias in .*published has numbers that are not finite"),
     ],
-    ids=["fewer words than its tokenizer", "one segment", "without heads", "cut off", "NaN"],
+    ids=["fewer pieces than its tokenizer", "one segment", "without heads", "cut off", "NaN"],
 )
 def test_a_model_that_cannot_be_trained_on_is_refused_before_anything_is_written(make, message, text, tmp_path):
     make(tmp_path / "published")
@@ -209,7 +209,7 @@ def test_a_model_that_cannot_be_trained_on_is_refused_before_anything_is_written
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_with_more_words_than_its_tokenizer_is_trained_on(text, tmp_path):
+def test_a_model_with_more_pieces_than_its_tokenizer_is_trained_on(text, tmp_path):
     """Published ones have a table that is rounded up."""
     a_model(tmp_path / "published", words=("cat", "dog", *"abcdefghijklmnopqrstuvwxyz."), vocab_size=64)
     result = pretrain([text], tmp_path / "run", 2, init=tmp_path / "published", batch_size=4, progress=False)
@@ -219,7 +219,7 @@ def test_a_model_with_more_words_than_its_tokenizer_is_trained_on(text, tmp_path
 # --- what is measured --------------------------------------------------------------------------------------------
 
 
-def test_the_held_out_scores_are_means_over_words_and_pairs(text, tmp_path):
+def test_the_held_out_scores_are_means_over_masked_tokens_and_pairs(text, tmp_path):
     folder = pretrain([text], tmp_path / "model", steps=20, learning_rate=1e-2, **TINY).folder
     model = BertForPreTraining.from_pretrained(folder)
     rng = np.random.default_rng(0)

@@ -28,15 +28,15 @@ def held_out(spoiled):
     return HeldOut(Data.open(run.data), run.settings)
 
 
-def test_it_says_how_many_words_and_pairs_the_figures_are_of(spoiled, held_out):
-    words = sum(int((batch.labels != -100).sum()) for batch in held_out.batches)
+def test_it_says_how_many_masked_tokens_and_pairs_the_figures_are_of(spoiled, held_out):
+    masked = sum(int((batch.labels != -100).sum()) for batch in held_out.batches)
     pairs = sum(len(batch.next_sentence_label) for batch in held_out.batches)
-    assert (spoiled.held_out_words, spoiled.held_out_pairs) == (words, pairs)
-    assert 0 < pairs < words < 1_000
+    assert (spoiled.held_out_words, spoiled.held_out_pairs) == (masked, pairs)
+    assert 0 < pairs < masked < 1_000
     report = spoiled.report()
-    assert f"held out are {words} masked words in {pairs} pairs" in report
+    assert f"held out are {masked} masked tokens in {pairs} pairs" in report
     scores = spoiled.held_out
-    assert f"MLM {share(scores.mlm_accuracy, words)} (frequencies" in report
+    assert f"MLM {share(scores.mlm_accuracy, masked)} (frequencies" in report
     assert f"NSP {share(scores.nsp_accuracy, pairs)}" in report
     assert "±" in share(scores.nsp_accuracy, pairs)
 

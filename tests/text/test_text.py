@@ -335,7 +335,7 @@ def in_lines(documents):
 
 
 def in_documents(number, length):
-    """Sentences in so many documents of so many."""
+    """A number of documents, each of `length` sentences."""
     every = sentences(10 * number * length)
     return [every[i : i + length] for i in range(0, len(every), length)]
 

@@ -34,7 +34,7 @@ def text(tmp_path_factory):
 
 
 def pretrain(processes, *arguments, command=(sys.executable, "-m", "numbert")):
-    """The command, by so many processes."""
+    """The command, run by this many processes."""
     command = [*command, "pretrain", *map(str, arguments)]
     if processes > 1:
         command = [str(MPIRUN), "-n", str(processes), *command]
@@ -56,7 +56,7 @@ def alone(text, tmp_path_factory):
 @needs_mpi
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_losses_of_one(accumulate, text, alone, tmp_path):
-    """Nine pairs for two: unequal shares, with different numbers of masked words."""
+    """Nine pairs for two: unequal shares, with different numbers of masked tokens."""
     done = pretrain(2, text, "--output", tmp_path / "run", *OPTIONS, "--accumulate", accumulate)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("held-out loss") == 1  # only one speaks

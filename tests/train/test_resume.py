@@ -70,7 +70,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tm
     processes.set_forkserver_preload(["numbert.pretrain.entry"])
 
     def life(folder, seconds=None):
-        """A process that goes on with the run, killed after so many seconds -> its time of life, its exit code."""
+        """A process that goes on with the run, killed after some seconds -> its time of life, its exit code."""
         options = PLAN | OFTEN | {"resume": True}
         process = processes.Process(target=pretrain, args=([text], folder), kwargs=options, daemon=True)
         begun = time.monotonic()
@@ -274,7 +274,7 @@ def test_a_folder_that_has_become_read_only_is_one_line(text, tmp_path, monkeypa
 
 
 def pretrain_until(folder, text, steps):
-    """The run of PLAN up to a checkpoint after so many steps."""
+    """The run of PLAN up to a checkpoint after this many steps."""
     step, updates = AdamW.step, []
 
     class Stopped(Exception):
