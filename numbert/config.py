@@ -174,6 +174,8 @@ class BertConfig:
         ):
             if (value := getattr(self, name)) != wanted:
                 raise NotYetError(f"{name}={value!r} is not in numbert yet; it can be {wanted!r}")
+        if pruned := self.extra.get("pruned_heads"):  # with these, weights are smaller than the sizes say
+            raise NotYetError(f"pruned_heads={pruned!r} is not in numbert yet; it can be {{}}")
 
     # --- files ----------------------------------------------------------------------------------------------
 
