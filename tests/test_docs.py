@@ -185,7 +185,7 @@ def problem_with(name, words):
         return None  # an expression, a command
     first, *rest = name.removesuffix("()").split(".")
     if first in ("bert", "cls") and rest:
-        return None if name in checkpoint_names() else "a model has no such parameter or layer"
+        return None if name in published_names() else "a model has no such parameter or layer"
     if first == "np":
         return None if hasattr(np, rest[0]) else "NumPy has no such name"
     if inspect.isclass(PUBLIC.get(first)):
@@ -195,7 +195,7 @@ def problem_with(name, words):
     return f"numbert has no {strange[0]}" if strange else None
 
 
-def checkpoint_names():
+def published_names():
     """Every parameter, layer and their prefixes in a model of two layers."""
     model = numbert.BertForPreTraining(
         numbert.BertConfig(

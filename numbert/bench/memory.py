@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from numbert.bench.race import aligned, compare
-from numbert.bench.workloads import forward_and_backward, make_batch
+from numbert.bench.workloads import forward_and_backward, make_workload
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
@@ -43,10 +43,10 @@ class Step:
     def taken(cls, config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Self:
         """Takes the step in this process."""
         model = BertForPreTraining(config, seed=seed).train()
-        data = make_batch(config, batch, length, padded, seed)
+        workload = make_workload(config, batch, length, padded, seed)
         before = peak_memory()
         start = time.perf_counter()
-        loss = forward_and_backward(model, data)
+        loss = forward_and_backward(model, workload)
         seconds = time.perf_counter() - start
         peak = peak_memory()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

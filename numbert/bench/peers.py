@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from numbert.bench.race import Absent, Contestant
-from numbert.bench.workloads import ADAMW, Batch, forward_answer
+from numbert.bench.workloads import ADAMW, Workload, forward_answer
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.nn.array import Array
 from numbert.nn.blocks import cpu_count
@@ -46,10 +46,10 @@ def torch_model(model: BertPreTrainedModel) -> Any:
     return theirs.eval()
 
 
-def torch_forward(model: Any, batch: Batch) -> Contestant:
+def torch_forward(model: Any, workload: Workload) -> Contestant:
     """transformers' BertModel under no_grad()."""
     torch = imported("torch")
-    inputs = _tensors(batch.inputs)
+    inputs = _tensors(workload.inputs)
 
     def run() -> Any:
         with torch.no_grad():
@@ -57,12 +57,12 @@ def torch_forward(model: Any, batch: Batch) -> Contestant:
 
     def answer() -> dict[str, Array]:
         outputs = run()
-        return forward_answer(batch, outputs.last_hidden_state.numpy(), outputs.pooler_output.numpy())
+        return forward_answer(workload, outputs.last_hidden_state.numpy(), outputs.pooler_output.numpy())
 
     return Contestant(TORCH, answer, run)
 
 
-def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
+def onnxruntime_forward(model: Any, workload: Workload) -> Contestant:
     """transformers' BertModel, exported to ONNX in memory.
 
     The export is torch's older one, which needs onnx where the newer one needs onnxscript as well.
@@ -71,7 +71,7 @@ def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
         Absent: onnxruntime or onnx is not installed, or this torch cannot export this model.
     """
     torch, onnxruntime, _ = imported("torch"), imported("onnxruntime"), imported("onnx")
-    names = list(batch.inputs)
+    names = list(workload.inputs)
 
     class Positional(torch.nn.Module):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
@@ -86,7 +86,7 @@ def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            inputs = tuple(_tensors(batch.inputs).values())
+            inputs = tuple(_tensors(workload.inputs).values())
             # eval() of the whole: an export gives a model back in the mode in which its outermost module was.
             torch.onnx.export(Positional().eval(), inputs, file, input_names=names, dynamo=False)
     except Exception as error:  # an exporter can stop for many reasons, and the others still race
@@ -96,20 +96,20 @@ def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def run() -> Any:
-        return session.run(None, batch.inputs)
+        return session.run(None, workload.inputs)
 
-    return Contestant(ONNXRUNTIME, lambda: forward_answer(batch, *run()), run)
+    return Contestant(ONNXRUNTIME, lambda: forward_answer(workload, *run()), run)
 
 
-def torch_train(model: Any, batch: Batch) -> list[Contestant]:
+def torch_train(model: Any, workload: Workload) -> list[Contestant]:
     """A step as transformers takes it, and one that decodes only the masked positions; both with one model.
 
     AdamW is torch's fused one: the fastest it has, and the one that transformers' Trainer takes.
     """
     torch = imported("torch")
     cross_entropy = torch.nn.functional.cross_entropy
-    inputs = _tensors(batch.inputs)
-    labels, next_sentence_label = torch.from_numpy(batch.labels), torch.from_numpy(batch.next_sentence_label)
+    inputs = _tensors(workload.inputs)
+    labels, next_sentence_label = torch.from_numpy(workload.labels), torch.from_numpy(workload.next_sentence_label)
     optimizer = torch.optim.AdamW(model.parameters(), **ADAMW, fused=True)
     model.train()
 

@@ -22,7 +22,7 @@ ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight
 
 
 @dataclass
-class Batch:
+class Workload:
     """Random ids and labels for pretraining.
 
     Attributes:
@@ -53,7 +53,7 @@ class Batch:
         return f"{b} x {length} places, {self.there.mean():.0%} of them tokens"
 
 
-def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Batch:
+def make_workload(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Workload:
     """b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
 
     Raises:
@@ -77,7 +77,7 @@ def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: 
     inputs = {"input_ids": ids}
     if padded:
         inputs["attention_mask"] = there.astype(np.int64)
-    return Batch(inputs, lengths, labels, rng.integers(0, 2, batch))
+    return Workload(inputs, lengths, labels, rng.integers(0, 2, batch))
 
 
 def forward_gflop(config: BertConfig, lengths: Array) -> float:
@@ -106,39 +106,39 @@ def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
 # --- numbert's way -----------------------------------------------------------------------------------------------
 
 
-def forward_answer(batch: Batch, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
+def forward_answer(workload: Workload, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
     """What is compared of BertModel's outputs: what stands at padding is nobody's answer."""
-    return {"last_hidden_state": last_hidden_state[batch.there], "pooler_output": pooler_output}
+    return {"last_hidden_state": last_hidden_state[workload.there], "pooler_output": pooler_output}
 
 
-def numbert_forward(model: BertModel, batch: Batch) -> Contestant:
+def numbert_forward(model: BertModel, workload: Workload) -> Contestant:
     """BertModel under no_grad()."""
     model.eval()
 
     def run() -> Any:
         with no_grad():
-            return model(**batch.inputs)
+            return model(**workload.inputs)
 
     def answer() -> dict[str, Array]:
         outputs = run()
-        return forward_answer(batch, outputs.last_hidden_state, outputs.pooler_output)
+        return forward_answer(workload, outputs.last_hidden_state, outputs.pooler_output)
 
     return Contestant("numbert", answer, run)
 
 
-def forward_and_backward(model: BertForPreTraining, batch: Batch) -> Array:
+def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array:
     """The loss; its gradient is added to every Parameter.grad."""
     outputs = model(
-        **batch.inputs,
-        labels=batch.labels,
-        next_sentence_label=batch.next_sentence_label,
+        **workload.inputs,
+        labels=workload.labels,
+        next_sentence_label=workload.next_sentence_label,
         return_logits=False,
     )
     model.backward()
     return outputs.loss
 
 
-def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
+def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
     """A step as numbert's trainer takes it: only the masked positions are decoded."""
     from numbert.train.optimizer import AdamW
 
@@ -147,7 +147,7 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
 
     def answer() -> dict[str, Array]:
         model.eval()
-        answer = {"loss": forward_and_backward(model, batch)}
+        answer = {"loss": forward_and_backward(model, workload)}
         model.train()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None
@@ -156,7 +156,7 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
         return answer
 
     def run() -> None:
-        forward_and_backward(model, batch)
+        forward_and_backward(model, workload)
         optimizer.step()
         model.zero_grad()
 

@@ -12,7 +12,7 @@ from numbert.bert.encoder import BertEncoder
 from numbert.config import BertConfig
 from numbert.errors import InputError, shown
 from numbert.files.save import save_model
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.module import Module, checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
@@ -101,11 +101,11 @@ class BertPreTrainedModel(Module):
         Raises:
             InputError: a file is missing or broken, or does not fit; `numbert inspect FOLDER` shows how.
         """
-        checkpoint = Checkpoint(folder)
+        weights = StoredWeights(folder)
         config = BertConfig.from_file(Path(folder) / "config.json")
         with uninitialized():
-            model = cls(config, dtype=checkpoint.dtype if dtype is None else dtype, **options)
-        load_into(model, checkpoint)
+            model = cls(config, dtype=weights.dtype if dtype is None else dtype, **options)
+        load_into(model, weights)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, dtype: DTypeLike | None = None) -> None:

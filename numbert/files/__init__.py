@@ -1,1 +1,1 @@
-"""Files in and out: safetensors checkpoints, the names in them, tokenizers."""
+"""Files in and out: weights in safetensors files, the names in them, tokenizers."""

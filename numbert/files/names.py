@@ -34,7 +34,7 @@ class StoredArray(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class NameMatch:
     """What becomes of one name.
 
     Attributes:
@@ -53,7 +53,7 @@ class Row:
     model_shape: tuple[int, ...] = ()
 
 
-def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: Path) -> list[Row]:
+def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: Path) -> list[NameMatch]:
     """Finds for every parameter of a model its name in a file, and for every name in the file its parameter.
 
     A name in a file may have the prefix "bert." of a model inside another or lack it, and may call a LayerNorm's
@@ -80,27 +80,27 @@ def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: P
     names: dict[int, list[str]] = {}
     for name, value in parameters.items():
         names.setdefault(id(value), []).append(name)
-    rows: list[Row] = []
+    matches: list[NameMatch] = []
     for same in names.values():
         shape = parameters[same[0]].shape
         there = [name for name in same if name in found]
         if not there:
-            rows.append(Row("", same[0], shape, "missing", shape))
+            matches.append(NameMatch("", same[0], shape, "missing", shape))
             continue
         # The decoder computes with its own bias; where a file has both, the other one may be stale.
         used = next((name for name in there if name.endswith("predictions.decoder.bias")), there[0])
         for name in there:
             file_shape = tensors[found[name]].shape
             status = "mismatched" if file_shape != shape else "used" if name == used else "tied"
-            rows.append(Row(found[name], name, file_shape, status, shape))
-    return rows + [Row(name, "", tensors[name].shape, "ignored") for name in ignored]
+            matches.append(NameMatch(found[name], name, file_shape, status, shape))
+    return matches + [NameMatch(name, "", tensors[name].shape, "ignored") for name in ignored]
 
 
-def advice(model: NamedModel, rows: list[Row]) -> str:
+def advice(model: NamedModel, matches: list[NameMatch]) -> str:
     """What would read the file, where parameters are missing; "" where that is nothing, or not known."""
-    missing = [row.parameter for row in rows if row.status == "missing"]
+    missing = [match.parameter for match in matches if match.status == "missing"]
     inner = f"{model.base_model_prefix}."
-    head = [row.parameter for row in rows if row.parameter and not row.parameter.startswith(inner)]
+    head = [match.parameter for match in matches if match.parameter and not match.parameter.startswith(inner)]
     if missing and all(name.startswith("pooler.") for name in missing):
         return "add_pooling_layer=False makes a model without pooler"
     if missing and missing == head and hasattr(model, model.base_model_prefix):

@@ -30,10 +30,10 @@ def save_model(model: NamedModel, folder: str | Path, dtype: DTypeLike | None = 
         OSError: the disk is full, or another failure of the machine's; the files that were there stay.
     """
     if np.issubdtype(model.dtype, np.complexfloating):
-        raise InputError(f"the model is {model.dtype}; a checkpoint can hold float32 or float64")
+        raise InputError(f"the model is {model.dtype}; a model folder can hold float32 or float64")
     stored = model.dtype if dtype is None else np.dtype(dtype)
     if stored not in (np.float16, np.float32, np.float64):
-        raise InputError(f"dtype is {stored}; a checkpoint can hold float16, float32 or float64")
+        raise InputError(f"dtype is {stored}; a model folder can hold float16, float32 or float64")
     config = dataclasses.replace(
         model.config,
         architectures=[type(model).__name__],

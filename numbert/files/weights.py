@@ -1,4 +1,4 @@
-"""Checkpoint: the weights in a folder, mapped into memory; load_into gives them to a model."""
+"""StoredWeights: the weights in a folder, mapped into memory; load_into gives them to a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from numbert.errors import InputError, abridged
-from numbert.files.names import NamedModel, Row, advice, match_names
+from numbert.files.names import NamedModel, NameMatch, advice, match_names
 from numbert.nn.array import Array
 
 WEIGHTS = "model.safetensors"
@@ -35,7 +35,7 @@ class StoredTensor:
     mapped: mmap.mmap
 
 
-class Checkpoint:
+class StoredWeights:
     """The weights in a folder: model.safetensors, or the shards that model.safetensors.index.json names.
 
     Opening reads the headers alone. An array is a view of the mapped file: a page is read from disk when it is
@@ -85,30 +85,32 @@ class Checkpoint:
         return np.require(array, requirements=["ALIGNED"])
 
 
-def load_into(model: NamedModel, checkpoint: Checkpoint) -> None:
-    """Gives a model the checkpoint's arrays: views where the types agree, else converted; all or nothing.
+def load_into(model: NamedModel, weights: StoredWeights) -> None:
+    """Gives a model the stored arrays, all of them or none.
+
+    An array of the model's dtype stays a view of the mapped file; any other is converted.
 
     Raises:
         InputError: a parameter is missing, an array has another shape or a type that cannot be read, a parameter
             is there under two names, or arrays that the configuration ties differ.
     """
     parameters = dict(model.all_named_parameters())
-    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
-    for row in rows:
-        if row.status == "mismatched":
+    matches = match_names(model, weights.tensors, weights.folder)
+    for match in matches:
+        if match.status == "mismatched":
             raise InputError(
-                f"{row.name} in {checkpoint.tensors[row.name].file} has shape {list(row.shape)}; "
-                f"a {type(model).__name__} of this configuration needs {list(row.model_shape)}"
+                f"{match.name} in {weights.tensors[match.name].file} has shape {list(match.shape)}; "
+                f"a {type(model).__name__} of this configuration needs {list(match.model_shape)}"
             )
-    missing = [row.parameter for row in rows if row.status == "missing"]
+    missing = [match.parameter for match in matches if match.status == "missing"]
     if missing:
-        what_helps = advice(model, rows)
+        what_helps = advice(model, matches)
         raise InputError(
-            f"{checkpoint.folder} has no {abridged(missing)}, which {type(model).__name__} needs"
+            f"{weights.folder} has no {abridged(missing)}, which {type(model).__name__} needs"
             + (f"; {what_helps}" if what_helps else "")
         )
-    arrays = {row.parameter: checkpoint.read(row.name) for row in rows if row.status == "used"}
-    _check_ties(rows, parameters, arrays, checkpoint)
+    arrays = {match.parameter: weights.read(match.name) for match in matches if match.status == "used"}
+    _check_ties(matches, parameters, arrays, weights)
     for name in arrays:  # converted one at a time
         arrays[name] = arrays[name].astype(model.dtype, copy=False)
     for name, array in arrays.items():
@@ -116,17 +118,17 @@ def load_into(model: NamedModel, checkpoint: Checkpoint) -> None:
 
 
 def _check_ties(
-    rows: list[Row], parameters: dict[str, Any], arrays: dict[str, Array], checkpoint: Checkpoint
+    matches: list[NameMatch], parameters: dict[str, Any], arrays: dict[str, Array], weights: StoredWeights
 ) -> None:
     """Raises InputError where the file holds a second array for a tied parameter, and it is another one."""
     used = {id(parameters[name]): (name, array) for name, array in arrays.items()}
-    for row in rows:
+    for match in matches:
         # cls.predictions.bias differs where a decoder that is not tied was trained; no model computes with it.
-        if row.status == "tied" and not row.parameter.endswith("predictions.bias"):
-            name, array = used[id(parameters[row.parameter])]
-            if not np.array_equal(checkpoint.read(row.name), array):
+        if match.status == "tied" and not match.parameter.endswith("predictions.bias"):
+            name, array = used[id(parameters[match.parameter])]
+            if not np.array_equal(weights.read(match.name), array):
                 raise InputError(
-                    f"{row.name} in {checkpoint.folder} differs from {name}, but config.json ties the two; "
+                    f"{match.name} in {weights.folder} differs from {name}, but config.json ties the two; "
                     'set "tie_word_embeddings": false there to use both'
                 )
 

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, and which parameter each of its names becomes: `numbert inspect FOLDER`."""
+"""What is in a model folder, and which parameter each of its names becomes: `numbert inspect FOLDER`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from numbert.bert.tasks import registry
 from numbert.config import BertConfig
-from numbert.files.names import Row, advice, match_names
+from numbert.files.names import NameMatch, advice, match_names
 from numbert.files.tokenizer import tokenizer_notes
-from numbert.files.weights import Checkpoint
+from numbert.files.weights import StoredWeights
 from numbert.nn.switches import uninitialized
 
 # What a file calls its types, as NumPy (and, for the last, PyTorch) calls them.
@@ -41,7 +41,7 @@ class Inspection:
     dtype: str
     counts: dict[str, int]
     advice: str
-    rows: list[Row]
+    rows: list[NameMatch]
     tokenizer: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,20 +63,20 @@ class Inspection:
 
 
 def inspect(folder: str | Path) -> Inspection:
-    """Matches the names in a folder's checkpoint with a model's; reads headers, and no weights.
+    """Matches the names in a model folder with those of a model; it reads headers and no weights.
 
     Raises:
         InputError: as `BertModel.from_pretrained`, except that what is missing or has another shape becomes a row.
     """
-    checkpoint = Checkpoint(folder)
+    weights = StoredWeights(folder)
     config = BertConfig.from_file(Path(folder) / "config.json")
     named = config.architectures[0] if config.architectures else None
     cls = next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
     with uninitialized():
         model = cls(config)  # type: ignore[call-arg]  # seed and dtype have defaults
-    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
+    rows = match_names(model, weights.tensors, weights.folder)
     counts = Counter(row.status for row in rows)
-    dtypes = {checkpoint.tensors[row.name].dtype for row in rows if row.name and row.parameter}
+    dtypes = {weights.tensors[row.name].dtype for row in rows if row.name and row.parameter}
     return Inspection(
         folder=str(folder),
         architecture=named,
@@ -90,6 +90,6 @@ def inspect(folder: str | Path) -> Inspection:
     )
 
 
-def _shape(row: Row) -> str:
+def _shape(row: NameMatch) -> str:
     wanted = f", not {list(row.model_shape)}" if row.status == "mismatched" else ""
     return f"{list(row.shape)}{wanted}"

@@ -18,7 +18,7 @@ from numbert.nn.switches import no_grad
 
 
 @dataclasses.dataclass
-class ShapeRow:
+class LayerShape:
     """The output of one layer: its name, its shape in letters, and in numbers."""
 
     name: str
@@ -39,7 +39,7 @@ def shapes(
     batch: int = 1,
     length: int = 13,
     saved: bool = False,
-) -> list[ShapeRow]:
+) -> list[LayerShape]:
     """The shape that every layer puts out, in the order in which they finish.
 
     Nothing of the real size is computed: a tiny twin of the model, whose sizes all differ, runs and tells the
@@ -97,7 +97,7 @@ def shapes(
         if len(letters) == 4 and letters[2] == "l" and name.endswith(("key_layer", "value_layer")):
             letters[2] = "r"
         numbers = tuple(number_of[letter] if letter in number_of else int(letter) for letter in letters)
-        table.append(ShapeRow(name, tuple(letters), numbers))
+        table.append(LayerShape(name, tuple(letters), numbers))
     return table
 
 
@@ -117,7 +117,7 @@ def _record(
         rows.append((name, output.shape))
 
 
-def shapes_table(rows: list[ShapeRow]) -> str:
+def shapes_table(rows: list[LayerShape]) -> str:
     """The rows as aligned text."""
     names = max(len(row.name) for row in rows)
     letters = max(len(",".join(row.letters)) for row in rows) + 2

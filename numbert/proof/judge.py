@@ -10,7 +10,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.proof.diagnosis import Clues, diagnose, diagnose_sample, diagnose_shape
 from numbert.proof.measure import TOLERANCE, Tensor
-from numbert.proof.report import FAILED, Row
+from numbert.proof.report import FAILED, TensorResult
 
 FLOOR = 1e-3
 LEAST_SLOPE = 1.8  # 2 for a right gradient, 1 for a wrong one
@@ -24,7 +24,7 @@ def relative_error(got: Any, wanted: Any, largest: float) -> Array:
     return np.nan_to_num(error, nan=np.inf)
 
 
-def judged(tensor: Tensor, largest: float) -> Row:
+def judged(tensor: Tensor, largest: float) -> TensorResult:
     """The row of a tensor in the report.
 
     Args:
@@ -33,7 +33,7 @@ def judged(tensor: Tensor, largest: float) -> Row:
     method = tensor.method
     if tensor.slope is not None and method != "Taylor slope":
         method += ", Taylor slope"
-    row = Row(tensor.name, tensor.data.shape, len(tensor.entries), method)
+    row = TensorResult(tensor.name, tensor.data.shape, len(tensor.entries), method)
     if not tensor.well_shaped:
         failure = f": its gradient has shape {list(tensor.gradient.shape)}"
         return replace(row, error=np.inf, result=FAILED, failure=failure)

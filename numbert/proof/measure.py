@@ -21,7 +21,7 @@ from numbert.proof.numeric import (
     exact_complex_numbers,
     taylor_slope,
 )
-from numbert.proof.report import GradcheckReport, Row
+from numbert.proof.report import GradcheckReport, TensorResult
 
 TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "Taylor slope": np.inf}  # the slope decides
 HOLOMORPHIC = 1e-4  # how well the two methods agree where both are right
@@ -92,7 +92,7 @@ def choose_tensors(
         chosen.append(Tensor(label, data, gradient, missing, direction, entries))
 
     def leave_out(label: str, data: Array, why: str) -> None:
-        run.report.rows.append(Row(label, data.shape, result=f"not checked: {why}"))
+        run.report.rows.append(TensorResult(label, data.shape, result=f"not checked: {why}"))
 
     no_gradient = "backward returns no gradient for it"
     for key in forward.inputs.floats():

@@ -17,7 +17,7 @@ class GradcheckError(AssertionError):
 
 
 @dataclass
-class Row:
+class TensorResult:
     """One tensor.
 
     Attributes:
@@ -55,7 +55,7 @@ class GradcheckReport:
     """
 
     layer: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TensorResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inside: dict[str, GradcheckReport] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class GradcheckReport:
         return not self.problems and not self.failures
 
     @property
-    def failures(self) -> list[Row]:
+    def failures(self) -> list[TensorResult]:
         return [row for row in self.rows if row.result == FAILED]
 
     @property
