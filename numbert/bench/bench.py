@@ -38,7 +38,13 @@ MEMORY_LENGTH = 512  # the longest, where memory is scarce
 
 @dataclass
 class BenchResult:
-    """What `bench` measured: races, kernels, profiles and memory, as many of each as were asked for."""
+    """What `bench` measured; what was not asked for is empty or None.
+
+    Attributes:
+        threads: how many threads each contestant had.
+        rounds: how often each was measured.
+        versions: the versions of NumPy and of the peers that are installed.
+    """
 
     threads: int
     rounds: int
@@ -49,6 +55,7 @@ class BenchResult:
     memory: Memory | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the measurements as a dict that JSON can hold."""
         return {
             "threads": self.threads,
             "rounds": self.rounds,
@@ -61,7 +68,7 @@ class BenchResult:
 
 
 def format_result(result: BenchResult) -> str:
-    """The result as tables for people to read."""
+    """Formats the result as tables for people to read."""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     repeated = result.races or result.kernels or result.profiles  # all but memory
     how = f"; medians of {result.rounds} rounds, in each of which all take their turns" if repeated else ""
@@ -91,17 +98,17 @@ def bench(
     """Measures numbert on this machine, beside torch and onnxruntime where they are installed.
 
     Args:
-        parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares the fast forms of
-            numbert.nn.functional with the plain ones, "profile" tells where numbert's time goes in forward and in
-            train, "memory" what a training step takes without and with gradient checkpointing.
+        parts: some of PARTS. "forward" and "train" are races with the peers; "kernels" compares the fast forms of
+            numbert.nn.functional with the plain ones; "profile" shows where numbert's time goes in forward and in
+            train; "memory" shows what a training step takes without and with gradient checkpointing.
         config: the model's sizes; default those of bert-base-cased.
         batch: b.
         length: l; default 128, and for "memory" 512.
-        padded: sequences of unequal lengths, from l/8 to l.
-        cold_start: a model folder and a text, for a race of fresh processes that embed it.
-        rounds: how often each is measured, after a first time that does not count; for "memory" it is once.
-        seed: of the weights and the batch.
-        progress: tell on stderr how far it is.
+        padded: whether the sequences have unequal lengths, from l/8 to l.
+        cold_start: a model folder and a text, for a race of fresh processes that embed the text.
+        rounds: how often each is measured, after a first time that does not count; "memory" is measured once.
+        seed: the seed of the weights and of the workload.
+        progress: whether to show progress on stderr.
 
     Raises:
         InputError: a part is unknown, or a size is outside its limits.
@@ -136,7 +143,7 @@ def bench(
 
 
 def forward_race(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> Race:
-    """BertModel on one batch, with nothing remembered for backward."""
+    """Races BertModel on one workload, with nothing remembered for backward."""
     race = Race("forward", _forward_about(config, workload), forward_gflop(config, workload.lengths))
     model = BertModel(config, seed=seed)
     contestants = [numbert_forward(model, workload)]
@@ -155,7 +162,7 @@ def forward_race(config: BertConfig, workload: Workload, rounds: int, seed: int,
 
 
 def train_race(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> Race:
-    """A step of BertForPreTraining: forward with dropout, backward, AdamW, gradients to None."""
+    """Races a step of BertForPreTraining: forward with dropout, backward, AdamW, gradients set to None."""
     race = Race("train", _train_about(config, workload), train_gflop(config, workload.lengths, workload.masked))
     model = BertForPreTraining(config, seed=seed)
     contestants = [numbert_train(model, workload)]
@@ -174,7 +181,7 @@ def train_race(config: BertConfig, workload: Workload, rounds: int, seed: int, p
 
 
 def profiles(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> list[Profile]:
-    """Where numbert's time goes in forward and in train."""
+    """Measures where numbert's time goes in forward and in train."""
     model = BertModel(config, seed=seed)
     about, gflop = _forward_about(config, workload), forward_gflop(config, workload.lengths)
     forward = profile("forward", about, gflop, model, numbert_forward(model, workload).run, rounds, progress)
@@ -185,7 +192,7 @@ def profiles(config: BertConfig, workload: Workload, rounds: int, seed: int, pro
 
 
 def memory(config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool) -> Memory:
-    """The memory of a training step without AdamW, without and with gradient checkpointing."""
+    """Measures the memory of a training step (without AdamW), without and with gradient checkpointing."""
     workload = make_workload(config, batch, length, padded, seed)
     about = f"forward and backward of BertForPreTraining, {_training(config, workload)}"
     return measure_memory(about, config, batch, length, padded, seed, progress)
@@ -208,7 +215,7 @@ def _sizes(config: BertConfig) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of numpy, and of the peers that are installed."""
+    """Returns the versions of numpy and of the peers that are installed."""
     versions = {"numpy": np.__version__}
     for name in ("torch", "transformers", "onnxruntime"):
         try:

@@ -1,4 +1,4 @@
-"""The same work with torch and onnxruntime, as they come, where they are installed."""
+"""The same work done by torch and onnxruntime, as they are published, if they are installed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TORCH, TORCH_MASKED, ONNXRUNTIME = "torch", "torch, masked only", "onnxruntime"
 
 
 def imported(package: str) -> Any:
-    """The package, imported.
+    """Imports a package and returns it.
 
     Raises:
-        Absent: it is not installed, or cannot be imported.
+        Absent: the package is not installed, or cannot be imported.
     """
     try:
         return importlib.import_module(package)
@@ -31,10 +31,11 @@ def imported(package: str) -> Any:
 
 
 def torch_model(model: BertPreTrainedModel) -> Any:
-    """transformers' model of the same class, with a copy of the weights, in eval().
+    """Makes transformers' model of the same class, with a copy of the weights, in eval().
 
     Raises:
         Absent: torch or transformers is not installed.
+        RuntimeError: transformers names the parameters differently.
     """
     torch, transformers = imported("torch"), imported("transformers")
     torch.set_num_threads(cpu_count())
@@ -47,7 +48,7 @@ def torch_model(model: BertPreTrainedModel) -> Any:
 
 
 def torch_forward(model: Any, workload: Workload) -> Contestant:
-    """transformers' BertModel under no_grad()."""
+    """Makes a contestant of transformers' BertModel under no_grad()."""
     torch = imported("torch")
     inputs = _tensors(workload.inputs)
 
@@ -63,9 +64,9 @@ def torch_forward(model: Any, workload: Workload) -> Contestant:
 
 
 def onnxruntime_forward(model: Any, workload: Workload) -> Contestant:
-    """transformers' BertModel, exported to ONNX in memory.
+    """Makes a contestant of transformers' BertModel, exported to ONNX in memory.
 
-    The export is torch's older one, which needs onnx where the newer one needs onnxscript as well.
+    The export is torch's older one, which needs only onnx; the newer one needs onnxscript as well.
 
     Raises:
         Absent: onnxruntime or onnx is not installed, or this torch cannot export this model.
@@ -102,9 +103,9 @@ def onnxruntime_forward(model: Any, workload: Workload) -> Contestant:
 
 
 def torch_train(model: Any, workload: Workload) -> list[Contestant]:
-    """A step as transformers takes it, and one that decodes only the masked positions; both with one model.
+    """Makes contestants of one model: a step as transformers takes it, and one that decodes masked positions only.
 
-    AdamW is torch's fused one: the fastest it has, and the one that transformers' Trainer takes.
+    AdamW is torch's fused one, which is its fastest and the one that transformers' Trainer uses.
     """
     torch = imported("torch")
     cross_entropy = torch.nn.functional.cross_entropy

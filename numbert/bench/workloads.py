@@ -1,4 +1,4 @@
-"""What is computed: the batch, how much work it is, and numbert's way of doing it."""
+"""What is computed: the inputs and labels, how much work they are, and numbert's way of doing it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight
 
 @dataclass
 class Workload:
-    """Random ids and labels for pretraining.
+    """Random ids and labels for pretraining, which all contestants compute with.
 
     Attributes:
-        inputs: input_ids [b,l]; where lengths differ also attention_mask [b,l].
-        lengths: how many tokens each sequence has, [b].
+        inputs: input_ids, integers [b,l]; if lengths differ, also attention_mask, 0 and 1 [b,l].
+        lengths: how many tokens each sequence has, integers [b].
         labels: [b,l], the id at 15% of the tokens and -100 elsewhere.
         next_sentence_label: [b], 0 or 1.
     """
@@ -39,11 +39,12 @@ class Workload:
 
     @property
     def masked(self) -> int:
+        """How many tokens have a label."""
         return int((self.labels != IGNORE).sum())
 
     @property
     def there(self) -> Array:
-        """[b,l], true where there is a token and not padding."""
+        """An array of bool [b,l], True for a token and False for padding."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
     def __str__(self) -> str:
@@ -54,7 +55,10 @@ class Workload:
 
 
 def make_workload(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Workload:
-    """b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
+    """Draws b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
+
+    Args:
+        batch, length: b and l.
 
     Raises:
         InputError: a size is below 1, the length is above the model's positions, or no memory can hold the batch.
@@ -81,10 +85,10 @@ def make_workload(config: BertConfig, batch: int, length: int, padded: bool, see
 
 
 def forward_gflop(config: BertConfig, lengths: Array) -> float:
-    """10^9 operations in BertModel's products, two for each multiply-add; padding counts as no work.
+    """Counts the operations in BertModel's products, in 10^9, two for each multiply-add, without padding.
 
     Args:
-        lengths: how many tokens each sequence has, [b].
+        lengths: how many tokens each sequence has, integers [b].
     """
     e, f, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
@@ -94,7 +98,7 @@ def forward_gflop(config: BertConfig, lengths: Array) -> float:
 
 
 def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
-    """10^9 operations in a training step's products: forward with the heads, and twice that for backward.
+    """Counts the operations in a training step's products, in 10^9: three times those of forward with the heads.
 
     Only the masked tokens are decoded. A product y = x W^T has two in its backward, d_x = d_y W and d_W = d_y^T x.
     """
@@ -107,12 +111,12 @@ def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
 
 
 def forward_answer(workload: Workload, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
-    """What is compared of BertModel's outputs: what stands at padding is nobody's answer."""
+    """Returns what is compared of BertModel's outputs, which is all but the hidden states of padding."""
     return {"last_hidden_state": last_hidden_state[workload.there], "pooler_output": pooler_output}
 
 
 def numbert_forward(model: BertModel, workload: Workload) -> Contestant:
-    """BertModel under no_grad()."""
+    """Makes a contestant of BertModel under no_grad()."""
     model.eval()
 
     def run() -> Any:
@@ -127,7 +131,7 @@ def numbert_forward(model: BertModel, workload: Workload) -> Contestant:
 
 
 def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array:
-    """The loss; its gradient is added to every Parameter.grad."""
+    """Returns the loss, a scalar, and adds its gradient to every Parameter.grad."""
     outputs = model(
         **workload.inputs,
         labels=workload.labels,
@@ -139,7 +143,7 @@ def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array
 
 
 def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
-    """A step as numbert's trainer takes it: only the masked positions are decoded."""
+    """Makes a contestant of a step as numbert's trainer takes it, in which only masked positions are decoded."""
     from numbert.train.optimizer import AdamW
 
     optimizer = AdamW(model.parameters(), **ADAMW)

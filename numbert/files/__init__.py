@@ -1,1 +1,1 @@
-"""Files in and out: weights in safetensors files, the names in them, tokenizers."""
+"""Reading and writing model folders: weights in safetensors files, the names in them, tokenizers, downloads."""

@@ -1,4 +1,4 @@
-"""StoredWeights: the weights in a folder, mapped into memory; load_into gives them to a model."""
+"""StoredWeights: the weights in a model folder, mapped into memory. load_into puts them into a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one array lies: its file, type ("F32"), shape, and first byte within the mapped file."""
+    """One array in a file: the file, the type ("F32"), the shape, and the first byte within the mapped file."""
 
     file: Path
     dtype: str
@@ -36,19 +36,19 @@ class StoredTensor:
 
 
 class StoredWeights:
-    """The weights in a folder: model.safetensors, or the shards that model.safetensors.index.json names.
+    """The weights in a model folder: model.safetensors, or the shards that model.safetensors.index.json names.
 
-    Opening reads the headers alone. An array is a view of the mapped file: a page is read from disk when it is
-    first used, and copied when it is first written to, so that the file is never changed. While a model lives,
-    its file may be replaced but must not be written over in place (numbert replaces).
+    Opening the folder reads only the headers. An array is a view of the mapped file: a page is read when it is
+    first used, and copied when it is first written to, so that the file is never changed. While a model is in
+    use, its file may be replaced (as numbert does) but must not be overwritten in place.
 
     Attributes:
-        folder: where the files are.
-        tensors: each name in the files, and where its array lies.
-        dtype: float64 if every weight is float64, else float32.
+        folder: the folder of the files.
+        tensors: the arrays in the files, by name.
+        dtype: float64 if all weights are float64, else float32.
 
     Raises:
-        InputError: there is no such folder, no weights in it, or a file is broken.
+        InputError: there is no such folder, it has no weights, or a file is broken.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,10 +66,10 @@ class StoredWeights:
         self.dtype = np.dtype(np.float64 if types == {"F64"} else np.float32)
 
     def read(self, name: str) -> Array:
-        """One array: float64, float32 or float16 as a view of the file, bfloat16 as a new float32.
+        """Returns one array: float64, float32 or float16 as a view of the file, bfloat16 as a new float32 array.
 
         Raises:
-            InputError: its type is none of these.
+            InputError: the array's type is none of these.
         """
         tensor = self.tensors[name]
         if tensor.dtype not in FLOATS:
@@ -86,13 +86,13 @@ class StoredWeights:
 
 
 def load_into(model: NamedModel, weights: StoredWeights) -> None:
-    """Gives a model the stored arrays, all of them or none.
+    """Puts the stored arrays into a model: all of them, or none.
 
     An array of the model's dtype stays a view of the mapped file; any other is converted.
 
     Raises:
-        InputError: a parameter is missing, an array has another shape or a type that cannot be read, a parameter
-            is there under two names, or arrays that the configuration ties differ.
+        InputError: a parameter is missing, an array has another shape or a type that cannot be read, the file has
+            a parameter under two names, or two arrays differ that the configuration ties.
     """
     parameters = dict(model.all_named_parameters())
     matches = match_names(model, weights.tensors, weights.folder)
@@ -120,7 +120,7 @@ def load_into(model: NamedModel, weights: StoredWeights) -> None:
 def _check_ties(
     matches: list[NameMatch], parameters: dict[str, Any], arrays: dict[str, Array], weights: StoredWeights
 ) -> None:
-    """Raises InputError where the file holds a second array for a tied parameter, and it is another one."""
+    """Raises InputError if the file holds two different arrays for a tied parameter."""
     used = {id(parameters[name]): (name, array) for name, array in arrays.items()}
     for match in matches:
         # cls.predictions.bias differs where a decoder that is not tied was trained; no model computes with it.
@@ -195,7 +195,7 @@ def _what_is_wrong(path: Path, error: SafetensorError) -> str:
 
 
 def _promised_size(path: Path) -> int | None:
-    """How long a file should be by its header, as far as that is there; None where there is no sense in it."""
+    """The size in bytes that a file should have by its header; None if the header cannot be read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= 100_000_000 else b""  # the format's own limit
@@ -218,7 +218,7 @@ def _no_weights(folder: Path) -> InputError:
 
 
 def _refusal(name: str) -> str:
-    """Why a pickle is not opened, and how to convert one; weights_only keeps PyTorch from running code in it."""
+    """Says why a pickle is not opened, and how to convert one without running the code in it (weights_only)."""
     return (
         "opening a pickle can run any code, so numbert does not; PyTorch converts it: import torch, "
         "safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "

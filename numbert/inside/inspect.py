@@ -20,18 +20,18 @@ DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bf
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` finds; printed, it is a table.
+    """What `inspect` finds. `print` shows it as a table.
 
     Attributes:
-        folder: what was inspected.
+        folder: the model folder.
         architecture: the class that config.json names, or None.
-        model: the class whose parameters the rows show: that one if numbert has it, else BertModel.
+        model: the class whose parameters the rows show: the one in config.json if numbert has it, else BertModel.
         parameters: how many numbers that model learns.
-        dtype: of the arrays that it would read, as "float32".
+        dtype: the dtype of the arrays that the model would read, such as "float32".
         counts: how many rows have each status.
-        advice: what to try where parameters are missing, or "".
-        rows: one for each name, as `match_names` gives them.
-        tokenizer: where the tokenizer's files disagree, or why they cannot be read, in one line each.
+        advice: what to try if parameters are missing, or "".
+        rows: one for each name, as `match_names` returns them.
+        tokenizer: a line for each point in which the tokenizer's files disagree, or why they cannot be read.
     """
 
     folder: str
@@ -45,11 +45,11 @@ class Inspection:
     tokenizer: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields as a dict that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """A row for each name, a line of sums, what to try, and what is odd about the tokenizer."""
+        """Returns a row for each name, a line of sums, the advice, and the notes on the tokenizer."""
         cells = [("in the file", f"in {self.model}", "shape", "")]
         cells += [(row.name or "-", row.parameter or "-", _shape(row), row.status) for row in self.rows]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
@@ -63,10 +63,10 @@ class Inspection:
 
 
 def inspect(folder: str | Path) -> Inspection:
-    """Matches the names in a model folder with those of a model; it reads headers and no weights.
+    """Matches the names in a model folder with those of a model. It reads the headers and no weights.
 
     Raises:
-        InputError: as `BertModel.from_pretrained`, except that what is missing or has another shape becomes a row.
+        InputError: a file is missing or broken. (A parameter that is missing or has another shape becomes a row.)
     """
     weights = StoredWeights(folder)
     config = BertConfig.from_file(Path(folder) / "config.json")

@@ -1,4 +1,4 @@
-"""The shape that every layer of a model puts out, in letters and in numbers."""
+"""The shape of every layer's output, in letters and in numbers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ from numbert.nn.switches import no_grad
 
 @dataclasses.dataclass
 class LayerShape:
-    """The output of one layer: its name, its shape in letters, and in numbers."""
+    """The output of one layer.
+
+    Attributes:
+        name: the layer's dotted name; "NAME/FIELD" or "NAME/INDEX" for one of several outputs, and
+            "NAME.saved.KEY" for what the layer remembers.
+        letters: the shape in letters, such as ("b", "l", "e").
+        numbers: the shape in numbers.
+    """
 
     name: str
     letters: tuple[str, ...]
     numbers: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dict that JSON can hold."""
         return {"name": self.name, "letters": list(self.letters), "numbers": list(self.numbers)}
 
 
@@ -40,14 +48,14 @@ def shapes(
     length: int = 13,
     saved: bool = False,
 ) -> list[LayerShape]:
-    """The shape that every layer puts out, in the order in which they finish.
+    """Finds the shape of every layer's output, in the order in which the layers finish.
 
-    Nothing of the real size is computed: a tiny twin of the model, whose sizes all differ, runs and tells the
-    letters, and the letters tell the numbers.
+    Nothing of the real size is computed. A tiny twin of the model, whose sizes all differ, runs and shows the
+    letters, and the letters give the numbers.
 
     Args:
         batch, length: b and l.
-        saved: also what each layer remembers for backward, such as query_layer and attention_probs.
+        saved: whether to include what each layer remembers for backward, such as query_layer.
 
     Raises:
         InputError: batch or length is below 1.
@@ -118,7 +126,7 @@ def _record(
 
 
 def shapes_table(rows: list[LayerShape]) -> str:
-    """The rows as aligned text."""
+    """Formats the rows as aligned text, a line for each."""
     names = max(len(row.name) for row in rows)
     letters = max(len(",".join(row.letters)) for row in rows) + 2
     return "\n".join(
