@@ -45,8 +45,8 @@ def embed(
         [len(texts),e] in the model's dtype.
 
     Raises:
-        InputError: there are no texts, one of them is no str or has no token, batch_size is below 1, or model or
-            tokenizer is none.
+        InputError: there are no texts, one of them is no str or has no token, batch_size is below 1, the model has no
+            BertModel in it, or tokenizer is no `tokenizers.Tokenizer`.
     """
     encoder = encoder_of(model, "embed(model, tokenizer, texts)")
     batch_size = as_batch_size(batch_size)
@@ -67,7 +67,7 @@ def embed(
 
 
 def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iterable[str]) -> list[int]:
-    """Returns the indices of the texts that `embed` would cut: their tokens are more than the model's positions.
+    """Returns the indices of the texts that `embed` would cut, because they have too many tokens.
 
     Raises:
         InputError: `embed` would raise it, except that there may be no texts.

@@ -67,7 +67,7 @@ class Forward:
         return self.inputs.copied().call(call_of(self.fresh_layer()))
 
     def outputs(self) -> dict[str, Array]:
-        """Runs forward and returns copies of its outputs, as a layer may return one array every time."""
+        """Runs forward and returns copies of its outputs, because a layer may reuse one array for them."""
         return {name: array.copy() for name, array in named_outputs(self.result()).items()}
 
     def moved(self, name: str, index: Any, step: Any) -> dict[str, Array]:
