@@ -34,15 +34,15 @@ MOST_LAYERS = 10_000
 
 @dataclass
 class BertConfig:
-    """The sizes of a BERT. Names and defaults are those of a published config.json (bert-base-uncased's shape).
+    """The sizes and switches of a BERT. Names and defaults are those of bert-base-uncased's published config.json.
 
-    NumPy's numbers and booleans are taken for Python's, so that a configuration is always what JSON can hold and
-    `from_dict` of its `to_dict` is equal to it. It only describes: whether memory holds a model of these sizes is
-    seen when one is made.
+    NumPy's numbers and booleans are converted to Python's, so that JSON can always hold a configuration, and
+    `from_dict(config.to_dict())` equals `config`. A configuration only describes a model: whether memory holds a
+    model of these sizes is checked when one is made.
 
     Attributes:
-        extra: what else a config.json holds (id2label, transformers_version, ...): kept, so that saving loses
-            nothing; in the form that JSON gives it, so with strings as keys and lists for tuples.
+        extra: whatever else a config.json holds (id2label, transformers_version, ...). It is kept, so that saving
+            loses nothing, in the form that JSON gives it: keys are strings, and tuples become lists.
 
     Raises:
         InputError: a value is outside its limits, or JSON cannot hold `extra`; the message names value and limit.
@@ -136,7 +136,7 @@ class BertConfig:
     def _check(
         self, name: str, convert: Callable[[str, Any], Any], valid: Callable[[Any], bool], wanted: str
     ) -> None:
-        """Puts the converted value in the field's place, if it is one and within its limits."""
+        """Replaces a field by its converted value; raises InputError where that fails or is outside its limits."""
         value = getattr(self, name)
         try:
             converted = convert(name, value)
@@ -161,11 +161,11 @@ class BertConfig:
 
     @property
     def attention_head_size(self) -> int:
-        """d = e / h."""
+        """The size d = e / h of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
     def refuse_what_is_not_there_yet(self) -> None:
-        """Raises NotYetError for a field that asks for a part of BERT which numbert does not have yet."""
+        """Raises NotYetError where a field asks for a part of BERT that numbert does not have yet."""
         for name, wanted in (
             ("is_decoder", False),
             ("add_cross_attention", False),
@@ -180,16 +180,16 @@ class BertConfig:
     # --- files ----------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as config.json holds them: `extra` spread out among the others."""
+        """Returns the fields as config.json holds them, with the entries of `extra` among the others."""
         fields = dataclasses.asdict(self)
         return {**fields.pop("extra"), **fields}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`. Keys that numbert does not know go into `extra`.
+        """Makes a configuration of what `to_dict` returns. Keys that numbert does not know go into `extra`.
 
-        Of what others write, null and 0 are taken for false, 1 for true, and one name in place of a list of
-        architectures for a list of one.
+        Some programs write null or 0 for false, 1 for true, and a single name for a list of architectures. These
+        are read as they are meant.
 
         Raises:
             InputError: the model type is not bert, or a value is outside its limits.
@@ -209,7 +209,7 @@ class BertConfig:
         """Reads a config.json.
 
         Raises:
-            InputError: the file is missing, is not a JSON object, or `from_dict` refuses it.
+            InputError: the file is missing or is not a JSON object, or `from_dict` refuses its content.
         """
         path = Path(path)
         try:
@@ -227,10 +227,10 @@ class BertConfig:
             raise InputError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
-        """The text of a config.json.
+        """Returns the text of a config.json.
 
         Raises:
-            InputError: a field has been set to what its limits, or JSON, do not allow.
+            InputError: a field has been set to a value that its limits or JSON do not allow.
         """
         checked = dataclasses.replace(self)
         return json.dumps(checked.to_dict(), indent=2, sort_keys=True) + "\n"

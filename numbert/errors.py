@@ -1,4 +1,7 @@
-"""What the caller got wrong. The command line turns these, and no other errors, into one line and exit code 2."""
+"""Errors for what the caller got wrong, and checks that raise them.
+
+The command line turns these errors, and no others, into one line and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ class NotYetError(InputError, NotImplementedError):
 
 
 def abridged(names: list[str], most: int = 5) -> str:
-    """Names for a message: the first few, and how many more there are."""
+    """Joins names for a message: the first `most` of them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """A value for a message: its repr on one line, and no longer than that."""
+    """Shows a value in a message: its repr on one line, cut to at most `most` characters."""
     if isinstance(value, str):
         return repr(value if len(value) <= most else value[: most - 3] + "...")
     try:
@@ -35,10 +38,10 @@ def shown(value: Any, most: int = 60) -> str:
 
 
 def as_integer(name: str, value: Any) -> int:
-    """A Python or NumPy integer as an int.
+    """Converts a Python or NumPy integer to an int.
 
     Raises:
-        InputError: it is anything else, also 3.0 and True.
+        InputError: the value is anything else; 3.0 and True are refused, too.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise InputError(f"{name} is {shown(value)}; it must be an integer")
@@ -46,10 +49,11 @@ def as_integer(name: str, value: Any) -> int:
 
 
 def as_real(name: str, value: Any) -> float:
-    """A Python or NumPy number as a float.
+    """Converts a Python or NumPy number to a float.
 
     Raises:
-        InputError: it is anything else, also "3" and True, or an integer beyond the range of a float.
+        InputError: the value is anything else ("3" and True are refused, too), or an integer beyond the range of
+            a float.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise InputError(f"{name} is {shown(value)}; it must be a number")
@@ -60,10 +64,10 @@ def as_real(name: str, value: Any) -> float:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """True or False, Python's or NumPy's, as a bool.
+    """Converts True or False, Python's or NumPy's, to a bool.
 
     Raises:
-        InputError: it is anything else, also 0 and "no".
+        InputError: the value is anything else; 0 and "no" are refused, too.
     """
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name} is {shown(value)}; it must be True or False")
@@ -71,12 +75,12 @@ def as_bool(name: str, value: Any) -> bool:
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raises InputError where a number is below the least one, infinite or not a number."""
+    """Raises InputError unless `least` <= value < infinity; NaN is refused, too."""
     if not least <= value < math.inf:
         raise InputError(f"{name} is {shown(value)}; it must be at least {least}")
 
 
 def above(name: str, value: float, limit: float) -> None:
-    """Raises InputError where a number is not above the limit, infinite or not a number."""
+    """Raises InputError unless limit < value < infinity; NaN is refused, too."""
     if not limit < value < math.inf:
         raise InputError(f"{name} is {shown(value)}; it must be above {limit}")

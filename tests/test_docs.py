@@ -7,6 +7,7 @@ function; every other one, and each in README.md, is run, in order, as one sessi
 from __future__ import annotations
 
 import ast
+import collections
 import importlib
 import inspect
 import pkgutil
@@ -185,7 +186,7 @@ def problem_with(name, words):
         return None  # an expression, a command
     first, *rest = name.removesuffix("()").split(".")
     if first in ("bert", "cls") and rest:
-        return None if name in checkpoint_names() else "a model has no such parameter or layer"
+        return None if name in published_names() else "a model has no such parameter or layer"
     if first == "np":
         return None if hasattr(np, rest[0]) else "NumPy has no such name"
     if inspect.isclass(PUBLIC.get(first)):
@@ -195,7 +196,7 @@ def problem_with(name, words):
     return f"numbert has no {strange[0]}" if strange else None
 
 
-def checkpoint_names():
+def published_names():
     """Every parameter, layer and their prefixes in a model of two layers."""
     model = numbert.BertForPreTraining(
         numbert.BertConfig(
@@ -212,6 +213,80 @@ def test_every_name_in_backticks_is_a_name_in_numbert(page):
     names = {name.strip() for name in re.findall(r"`([^`\n]+)`", prose)}
     problems = {name: problem for name in sorted(names) if (problem := problem_with(name, words))}
     assert not problems
+
+
+# --- terms -------------------------------------------------------------------------------------------------------
+
+TERMS, _, RETIRED = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").partition("\n## Retired\n")
+
+
+class Retired(NamedTuple):
+    terms: list[str]
+    instead: str
+    patterns: list[str]
+
+
+def retired():
+    """The rows of the table; what stands in parentheses behind a term explains it."""
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (`[^|]+`) \|$", RETIRED, re.MULTILINE)
+    return [
+        Retired(re.sub(r" \(.*?\)", "", terms).split(", "), instead, re.findall(r"`([^`]+)`", patterns))
+        for terms, instead, patterns in rows
+    ]
+
+
+def docstrings_and_names():
+    """(where, text) of every docstring of numbert, and of every name of a class or function."""
+    for path, text in SOURCE.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path}:{node.lineno}", node.name
+            elif not isinstance(node, ast.Module):
+                continue
+            if docstring := ast.get_docstring(node):
+                yield f"{path}:{getattr(node, 'lineno', 1)}", " ".join(docstring.split())
+
+
+def prose_of_pages():
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":  # which tells what was before
+            text = TERMS if page.name == "glossary.md" else page.read_text(encoding="utf-8")
+            yield page.name, " ".join(text.split())
+
+
+def test_the_glossary_has_each_term_once_in_alphabetical_order():
+    terms = [re.sub(r"[^a-z ]", "", term.lower()) for term in re.findall(r"^### (.+)$", TERMS, re.MULTILINE)]
+    assert len(terms) > 30
+    assert terms == sorted(set(terms))
+
+
+def test_each_retired_term_is_found_by_its_patterns():
+    assert len(retired()) > 10
+    for row in retired():
+        for term in row.terms:
+            assert any(re.search(pattern, term) for pattern in row.patterns), term
+        for pattern in row.patterns:
+            assert any(re.search(pattern, term) for term in row.terms), pattern
+
+
+def test_no_docstring_no_name_and_no_page_uses_a_retired_term():
+    found = {
+        f"{where}: {match[0]!r}, say {row.instead}"
+        for where, text in [*docstrings_and_names(), *prose_of_pages()]
+        for row in retired()
+        for pattern in row.patterns
+        if (match := re.search(pattern, text))
+    }
+    assert sorted(found) == []
+
+
+def test_no_two_classes_have_one_name():
+    classes = collections.defaultdict(list)
+    for path, text in SOURCE.items():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].append(path)
+    assert {name: paths for name, paths in classes.items() if len(paths) > 1} == {}
 
 
 # --- completeness ------------------------------------------------------------------------------------------------

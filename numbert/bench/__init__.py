@@ -1,4 +1,4 @@
-"""`numbert bench`: numbert timed beside torch and onnxruntime, after their answers have been compared."""
+"""`numbert bench`: times numbert beside torch and onnxruntime, after their answers have been compared."""
 
 from numbert.bench.bench import PARTS, BenchResult, bench, format_result
 

@@ -17,9 +17,9 @@ from numbert.bench.memory import Memory, measure_memory
 from numbert.bench.profile import Profile, profile
 from numbert.bench.race import Absent, Race, hold
 from numbert.bench.workloads import (
-    Batch,
+    Workload,
     forward_gflop,
-    make_batch,
+    make_workload,
     numbert_forward,
     numbert_train,
     train_gflop,
@@ -38,7 +38,13 @@ MEMORY_LENGTH = 512  # the longest, where memory is scarce
 
 @dataclass
 class BenchResult:
-    """What `bench` measured: races, kernels, profiles and memory, as many of each as were asked for."""
+    """What `bench` measured; what was not asked for is empty or None.
+
+    Attributes:
+        threads: how many threads each contestant had.
+        rounds: how often each was measured.
+        versions: the versions of NumPy and of the peers that are installed.
+    """
 
     threads: int
     rounds: int
@@ -49,6 +55,7 @@ class BenchResult:
     memory: Memory | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the measurements as a dict that JSON can hold."""
         return {
             "threads": self.threads,
             "rounds": self.rounds,
@@ -61,7 +68,7 @@ class BenchResult:
 
 
 def format_result(result: BenchResult) -> str:
-    """The result as tables for people to read."""
+    """Formats the result as tables for people to read."""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     repeated = result.races or result.kernels or result.profiles  # all but memory
     how = f"; medians of {result.rounds} rounds, in each of which all take their turns" if repeated else ""
@@ -91,17 +98,17 @@ def bench(
     """Measures numbert on this machine, beside torch and onnxruntime where they are installed.
 
     Args:
-        parts: of PARTS. "forward" and "train" are races with the peers, "kernels" compares the fast forms of
-            numbert.nn.functional with the plain ones, "profile" tells where numbert's time goes in forward and in
-            train, "memory" what a training step takes without and with gradient checkpointing.
+        parts: some of PARTS. "forward" and "train" are races with the peers; "kernels" compares the fast forms of
+            numbert.nn.functional with the plain ones; "profile" shows where numbert's time goes in forward and in
+            train; "memory" shows what a training step takes without and with gradient checkpointing.
         config: the model's sizes; default those of bert-base-cased.
         batch: b.
         length: l; default 128, and for "memory" 512.
-        padded: sequences of unequal lengths, from l/8 to l.
-        cold_start: a model folder and a text, for a race of fresh processes that embed it.
-        rounds: how often each is measured, after a first time that does not count; for "memory" it is once.
-        seed: of the weights and the batch.
-        progress: tell on stderr how far it is.
+        padded: whether the sequences have unequal lengths, from l/8 to l.
+        cold_start: a model folder and a text, for a race of fresh processes that embed the text.
+        rounds: how often each is measured, after a first time that does not count; "memory" is measured once.
+        seed: the seed of the weights and of the workload.
+        progress: whether to show progress on stderr.
 
     Raises:
         InputError: a part is unknown, or a size is outside its limits.
@@ -115,7 +122,7 @@ def bench(
     config = BertConfig(vocab_size=28996) if config is None else config
     memory_length = MEMORY_LENGTH if length is None else length
     length = LENGTH if length is None else length
-    data = make_batch(config, batch, length, padded, seed)
+    workload = make_workload(config, batch, length, padded, seed)
     result = BenchResult(cpu_count(), rounds, _versions())
     if cold_start is not None:
         result.races.append(cold_start_race(*cold_start, rounds, progress))
@@ -123,44 +130,44 @@ def bench(
         if progress and part != "memory":
             say(f"{part}: making models and comparing answers")
         if part == "forward":
-            result.races.append(forward_race(config, data, rounds, seed, progress))
+            result.races.append(forward_race(config, workload, rounds, seed, progress))
         elif part == "train":
-            result.races.append(train_race(config, data, rounds, seed, progress))
+            result.races.append(train_race(config, workload, rounds, seed, progress))
         elif part == "kernels":
             result.kernels = time_kernels(config, batch, length, rounds, seed, progress)
         elif part == "memory":
             result.memory = memory(config, batch, memory_length, padded, seed, progress)
         else:
-            result.profiles = profiles(config, data, rounds, seed, progress)
+            result.profiles = profiles(config, workload, rounds, seed, progress)
     return result
 
 
-def forward_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> Race:
-    """BertModel on one batch, with nothing remembered for backward."""
-    race = Race("forward", _forward_about(config, batch), forward_gflop(config, batch.lengths))
+def forward_race(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> Race:
+    """Races BertModel on one workload, with nothing remembered for backward."""
+    race = Race("forward", _forward_about(config, workload), forward_gflop(config, workload.lengths))
     model = BertModel(config, seed=seed)
-    contestants = [numbert_forward(model, batch)]
+    contestants = [numbert_forward(model, workload)]
     try:
         theirs = peers.torch_model(model)
-        contestants.append(peers.torch_forward(theirs, batch))
+        contestants.append(peers.torch_forward(theirs, workload))
     except Absent as absent:
         race.absent |= {peers.TORCH: str(absent), peers.ONNXRUNTIME: "torch makes its model"}
     else:
         try:
-            contestants.append(peers.onnxruntime_forward(theirs, batch))
+            contestants.append(peers.onnxruntime_forward(theirs, workload))
         except Absent as absent:
             race.absent[peers.ONNXRUNTIME] = str(absent)
         race.notes.append("numbert / this: all give the same outputs from the same weights and ids.")
     return hold(race, contestants, rounds, progress)
 
 
-def train_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> Race:
-    """A step of BertForPreTraining: forward with dropout, backward, AdamW, gradients to None."""
-    race = Race("train", _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked))
+def train_race(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> Race:
+    """Races a step of BertForPreTraining: forward with dropout, backward, AdamW, gradients set to None."""
+    race = Race("train", _train_about(config, workload), train_gflop(config, workload.lengths, workload.masked))
     model = BertForPreTraining(config, seed=seed)
-    contestants = [numbert_train(model, batch)]
+    contestants = [numbert_train(model, workload)]
     try:
-        contestants += peers.torch_train(peers.torch_model(model), batch)
+        contestants += peers.torch_train(peers.torch_model(model), workload)
     except Absent as absent:
         race.absent[peers.TORCH] = str(absent)
     else:
@@ -173,34 +180,34 @@ def train_race(config: BertConfig, batch: Batch, rounds: int, seed: int, progres
     return hold(race, contestants, rounds, progress)
 
 
-def profiles(config: BertConfig, batch: Batch, rounds: int, seed: int, progress: bool) -> list[Profile]:
-    """Where numbert's time goes in forward and in train."""
+def profiles(config: BertConfig, workload: Workload, rounds: int, seed: int, progress: bool) -> list[Profile]:
+    """Measures where numbert's time goes in forward and in train."""
     model = BertModel(config, seed=seed)
-    about, gflop = _forward_about(config, batch), forward_gflop(config, batch.lengths)
-    forward = profile("forward", about, gflop, model, numbert_forward(model, batch).run, rounds, progress)
+    about, gflop = _forward_about(config, workload), forward_gflop(config, workload.lengths)
+    forward = profile("forward", about, gflop, model, numbert_forward(model, workload).run, rounds, progress)
     trained = BertForPreTraining(config, seed=seed)
-    about, gflop = _train_about(config, batch), train_gflop(config, batch.lengths, batch.masked)
-    run = numbert_train(trained, batch).run
+    about, gflop = _train_about(config, workload), train_gflop(config, workload.lengths, workload.masked)
+    run = numbert_train(trained, workload).run
     return [forward, profile("train", about, gflop, trained, run, rounds, progress)]
 
 
 def memory(config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool) -> Memory:
-    """The memory of a training step without AdamW, without and with gradient checkpointing."""
-    data = make_batch(config, batch, length, padded, seed)
-    about = f"forward and backward of BertForPreTraining, {_training(config, data)}"
+    """Measures the memory of a training step (without AdamW), without and with gradient checkpointing."""
+    workload = make_workload(config, batch, length, padded, seed)
+    about = f"forward and backward of BertForPreTraining, {_training(config, workload)}"
     return measure_memory(about, config, batch, length, padded, seed, progress)
 
 
-def _forward_about(config: BertConfig, batch: Batch) -> str:
-    return f"BertModel, {_sizes(config)}, {batch}, float32, no gradients"
+def _forward_about(config: BertConfig, workload: Workload) -> str:
+    return f"BertModel, {_sizes(config)}, {workload}, float32, no gradients"
 
 
-def _train_about(config: BertConfig, batch: Batch) -> str:
-    return f"a step of BertForPreTraining with AdamW, {_training(config, batch)}"
+def _train_about(config: BertConfig, workload: Workload) -> str:
+    return f"a step of BertForPreTraining with AdamW, {_training(config, workload)}"
 
 
-def _training(config: BertConfig, batch: Batch) -> str:
-    return f"{_sizes(config)}, {batch}, {batch.masked} masked, dropout {config.hidden_dropout_prob}, float32"
+def _training(config: BertConfig, workload: Workload) -> str:
+    return f"{_sizes(config)}, {workload}, {workload.masked} masked, dropout {config.hidden_dropout_prob}, float32"
 
 
 def _sizes(config: BertConfig) -> str:
@@ -208,7 +215,7 @@ def _sizes(config: BertConfig) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of numpy, and of the peers that are installed."""
+    """Returns the versions of numpy and of the peers that are installed."""
     versions = {"numpy": np.__version__}
     for name in ("torch", "transformers", "onnxruntime"):
         try:

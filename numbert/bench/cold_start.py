@@ -1,4 +1,4 @@
-"""How long a user waits for one vector: a fresh process of numbert's beside one of transformers'."""
+"""Timing how long a user waits for one vector: a fresh process of numbert beside one of transformers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ with torch.no_grad():
 
 
 def cold_start_race(folder: str | Path, text: str, rounds: int, progress: bool) -> Race:
-    """Times whole processes, from their start to their end, with one text and no padding.
+    """Times whole processes from start to end, each of which embeds one text.
+
+    Args:
+        folder: a model folder.
 
     Raises:
-        InputError: a process failed, as with a folder that holds no model; the message ends with its last line.
+        InputError: a process failed, for example because the folder holds no model; the message ends with the last
+            line of its stderr.
     """
     race = Race("cold start", f"a fresh process that embeds one text with the model in {folder}", gflop=None)
     ours = [sys.executable, "-m", "numbert", "embed", "--json", "--model", str(folder), "--", text]
@@ -51,7 +55,7 @@ def cold_start_race(folder: str | Path, text: str, rounds: int, progress: bool) 
 
 
 def _process(name: str, command: list[str]) -> Contestant:
-    """A fresh process that prints vectors as JSON; the vectors are its answer."""
+    """Makes a contestant of a command that prints vectors as JSON; the vectors are its answer."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
     def run() -> str:

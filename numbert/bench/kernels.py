@@ -1,4 +1,4 @@
-"""The fast forms of numbert.nn.functional beside the plain ones."""
+"""Timing the fast forms of numbert.nn.functional beside the plain ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ EPS = 1e-12
 
 @dataclass
 class KernelTiming:
-    """One function: ns for each element, fast and plain, in each round; the largest difference of the two."""
+    """The times of one function.
+
+    Attributes:
+        name: the function's name.
+        shape: the shape of its first array.
+        fast, plain: nanoseconds for each element of that array, in each round.
+        difference: the largest absolute difference between the results of the two forms.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -28,6 +35,7 @@ class KernelTiming:
     difference: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the medians as a dict that JSON can hold."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -40,7 +48,7 @@ class KernelTiming:
 def time_kernels(
     config: BertConfig, batch: int, length: int, rounds: int, seed: int, progress: bool = False
 ) -> list[KernelTiming]:
-    """Times each function on arrays of the size that they have in a model.
+    """Times each function, in float32, on arrays of the size that they have in a model.
 
     Raises:
         RuntimeError: a fast form and its plain form differ by more than rounding.
@@ -82,11 +90,12 @@ def time_kernels(
 
 
 def _named(result: Any) -> dict[str, Array]:
-    """What a function returns, one array or several, by its place."""
+    """Returns what a function returned, one array or several, by its place."""
     return {str(place): array for place, array in enumerate(result if isinstance(result, tuple) else (result,))}
 
 
 def kernels_table(timings: list[KernelTiming]) -> str:
+    """Formats the timings as a table, a line for each function."""
     rows = [["", "shape", "fast", "plain", "plain / fast", "largest difference"]]
     for one in timings:
         fast, plain = statistics.median(one.fast), statistics.median(one.plain)

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, without and with gradient checkpointing: a fresh process for each."""
+"""Measuring the memory of a training step without and with gradient checkpointing, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from numbert.bench.race import aligned, compare
-from numbert.bench.workloads import forward_and_backward, make_batch
+from numbert.bench.workloads import forward_and_backward, make_workload
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
@@ -27,9 +27,10 @@ class Step:
     """One step, forward and backward of BertForPreTraining in train(), in a process of its own.
 
     Attributes:
-        before, peak: the most memory that the process had resident, in bytes: up to the step, and with it.
-        gradients: bytes of all Parameter.grad.
-        seconds: how long the step took.
+        before: the most resident memory that the process had before the step, in bytes.
+        peak: the most resident memory that the process had until the end of the step, in bytes.
+        gradients: the size of all Parameter.grad, in bytes.
+        seconds: the time of the step.
         answer: the loss, and the norm of each parameter's gradient.
     """
 
@@ -43,10 +44,10 @@ class Step:
     def taken(cls, config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Self:
         """Takes the step in this process."""
         model = BertForPreTraining(config, seed=seed).train()
-        data = make_batch(config, batch, length, padded, seed)
+        workload = make_workload(config, batch, length, padded, seed)
         before = peak_memory()
         start = time.perf_counter()
-        loss = forward_and_backward(model, data)
+        loss = forward_and_backward(model, workload)
         seconds = time.perf_counter() - start
         peak = peak_memory()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -59,7 +60,8 @@ class Step:
         """Takes the step in a new process.
 
         Raises:
-            InputError: that process failed, as where memory runs out; the message ends with its last line.
+            InputError: that process failed, for example for lack of memory; the message ends with the last line of
+                its stderr.
         """
         done = subprocess.run(
             [sys.executable, "-c", "from numbert.bench.memory import answer_parent; answer_parent()"],
@@ -75,16 +77,16 @@ class Step:
 
 
 def answer_parent() -> None:
-    """What the fresh process does: sizes from stdin, the step to stdout."""
+    """Reads sizes from stdin, takes the step and prints it on stdout; this is what the fresh process runs."""
     config, *sizes = json.load(sys.stdin)
     print(json.dumps(vars(Step.taken(BertConfig.from_dict(config), *sizes))))
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had resident, in bytes.
+    """Returns the most resident memory that this process has had, in bytes.
 
     Raises:
-        InputError: the system does not tell.
+        InputError: the system cannot tell.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -101,11 +103,13 @@ def peak_memory() -> int:
 
 @dataclass
 class Memory:
-    """A step that remembers all, and the same with gradient checkpointing.
+    """A step without gradient checkpointing, and the same step with it.
 
     Attributes:
-        about: what was computed, in words.
-        difference: the largest between the two answers.
+        about: what was computed, as a sentence.
+        plain: the step that remembers everything.
+        checkpointed: the step with gradient checkpointing.
+        difference: the largest absolute difference between the two answers.
     """
 
     about: str
@@ -114,6 +118,7 @@ class Memory:
     difference: float
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the measurements and the ratios as a dict that JSON can hold."""
         steps = {"plain": self.plain, "checkpointed": self.checkpointed}
         return {
             "about": self.about,
@@ -127,6 +132,7 @@ class Memory:
         }
 
     def table(self) -> str:
+        """Formats the measurements as a table with notes."""
         rows = [["", "peak MB", "of it before the step", "seconds"]]
         for name, step in (("all remembered", self.plain), ("gradient checkpointing", self.checkpointed)):
             row = [name, f"{step.peak / MEGABYTE:.0f}", f"{step.before / MEGABYTE:.0f}", f"{step.seconds:.3g}"]
@@ -148,8 +154,11 @@ def measure_memory(
 ) -> Memory:
     """Takes both steps, one after the other.
 
+    Args:
+        about: what is computed, for the table.
+
     Raises:
-        InputError: a process failed, or the system does not tell how much memory it took.
+        InputError: a process failed, or the system cannot tell how much memory it took.
         RuntimeError: the two answers differ by more than float32 rounding.
     """
 

@@ -1,4 +1,4 @@
-"""The same work with torch and onnxruntime, as they come, where they are installed."""
+"""The same work done by torch and onnxruntime, as they are published, if they are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from numbert.bench.race import Absent, Contestant
-from numbert.bench.workloads import ADAMW, Batch, forward_answer
+from numbert.bench.workloads import ADAMW, Workload, forward_answer
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.nn.array import Array
 from numbert.nn.blocks import cpu_count
@@ -19,10 +19,10 @@ TORCH, TORCH_MASKED, ONNXRUNTIME = "torch", "torch, masked only", "onnxruntime"
 
 
 def imported(package: str) -> Any:
-    """The package, imported.
+    """Imports a package and returns it.
 
     Raises:
-        Absent: it is not installed, or cannot be imported.
+        Absent: the package is not installed, or cannot be imported.
     """
     try:
         return importlib.import_module(package)
@@ -31,10 +31,11 @@ def imported(package: str) -> Any:
 
 
 def torch_model(model: BertPreTrainedModel) -> Any:
-    """transformers' model of the same class, with a copy of the weights, in eval().
+    """Makes transformers' model of the same class, with a copy of the weights, in eval().
 
     Raises:
         Absent: torch or transformers is not installed.
+        RuntimeError: transformers names the parameters differently.
     """
     torch, transformers = imported("torch"), imported("transformers")
     torch.set_num_threads(cpu_count())
@@ -46,10 +47,10 @@ def torch_model(model: BertPreTrainedModel) -> Any:
     return theirs.eval()
 
 
-def torch_forward(model: Any, batch: Batch) -> Contestant:
-    """transformers' BertModel under no_grad()."""
+def torch_forward(model: Any, workload: Workload) -> Contestant:
+    """Makes a contestant of transformers' BertModel under no_grad()."""
     torch = imported("torch")
-    inputs = _tensors(batch.inputs)
+    inputs = _tensors(workload.inputs)
 
     def run() -> Any:
         with torch.no_grad():
@@ -57,21 +58,21 @@ def torch_forward(model: Any, batch: Batch) -> Contestant:
 
     def answer() -> dict[str, Array]:
         outputs = run()
-        return forward_answer(batch, outputs.last_hidden_state.numpy(), outputs.pooler_output.numpy())
+        return forward_answer(workload, outputs.last_hidden_state.numpy(), outputs.pooler_output.numpy())
 
     return Contestant(TORCH, answer, run)
 
 
-def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
-    """transformers' BertModel, exported to ONNX in memory.
+def onnxruntime_forward(model: Any, workload: Workload) -> Contestant:
+    """Makes a contestant of transformers' BertModel, exported to ONNX in memory.
 
-    The export is torch's older one, which needs onnx where the newer one needs onnxscript as well.
+    The export is torch's older one, which needs only onnx; the newer one needs onnxscript as well.
 
     Raises:
         Absent: onnxruntime or onnx is not installed, or this torch cannot export this model.
     """
     torch, onnxruntime, _ = imported("torch"), imported("onnxruntime"), imported("onnx")
-    names = list(batch.inputs)
+    names = list(workload.inputs)
 
     class Positional(torch.nn.Module):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
@@ -86,7 +87,7 @@ def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            inputs = tuple(_tensors(batch.inputs).values())
+            inputs = tuple(_tensors(workload.inputs).values())
             # eval() of the whole: an export gives a model back in the mode in which its outermost module was.
             torch.onnx.export(Positional().eval(), inputs, file, input_names=names, dynamo=False)
     except Exception as error:  # an exporter can stop for many reasons, and the others still race
@@ -96,20 +97,20 @@ def onnxruntime_forward(model: Any, batch: Batch) -> Contestant:
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def run() -> Any:
-        return session.run(None, batch.inputs)
+        return session.run(None, workload.inputs)
 
-    return Contestant(ONNXRUNTIME, lambda: forward_answer(batch, *run()), run)
+    return Contestant(ONNXRUNTIME, lambda: forward_answer(workload, *run()), run)
 
 
-def torch_train(model: Any, batch: Batch) -> list[Contestant]:
-    """A step as transformers takes it, and one that decodes only the masked positions; both with one model.
+def torch_train(model: Any, workload: Workload) -> list[Contestant]:
+    """Makes contestants of one model: a step as transformers takes it, and one that decodes masked positions only.
 
-    AdamW is torch's fused one: the fastest it has, and the one that transformers' Trainer takes.
+    AdamW is torch's fused one, which is its fastest and the one that transformers' Trainer uses.
     """
     torch = imported("torch")
     cross_entropy = torch.nn.functional.cross_entropy
-    inputs = _tensors(batch.inputs)
-    labels, next_sentence_label = torch.from_numpy(batch.labels), torch.from_numpy(batch.next_sentence_label)
+    inputs = _tensors(workload.inputs)
+    labels, next_sentence_label = torch.from_numpy(workload.labels), torch.from_numpy(workload.next_sentence_label)
     optimizer = torch.optim.AdamW(model.parameters(), **ADAMW, fused=True)
     model.train()
 

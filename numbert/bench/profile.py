@@ -1,4 +1,4 @@
-"""Where numbert's time goes, per kind of layer: hooks tell when each layer has finished."""
+"""Measuring how much time each kind of layer takes: hooks tell when each layer has finished."""
 
 from __future__ import annotations
 
@@ -35,26 +35,27 @@ BETWEEN = "outside the model: AdamW, zero_grad"
 
 
 def kind_of(module: Module) -> str:
-    """The kind of work that a layer does."""
+    """Returns the kind of work that a layer does."""
     return next((kind for cls, kind in KINDS.items() if isinstance(module, cls)), REST)
 
 
 class Clock:
-    """Counts the time since it was last asked for one kind of work.
+    """A clock that adds the time since its last reading to one kind of work.
 
     Attributes:
-        seconds: what each kind has had so far.
+        seconds: the time of each kind of work so far.
     """
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
+        """Sets all times to 0 and starts anew."""
         self.seconds: dict[str, float] = {}
         self.since = time.perf_counter()
 
     def count(self, kind: str) -> None:
-        """Counts the time since the latest count for that kind."""
+        """Adds the time since the last reading to that kind."""
         now = time.perf_counter()
         self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self.since
         self.since = now
@@ -62,10 +63,10 @@ class Clock:
 
 @contextlib.contextmanager
 def watched(model: Module, clock: Clock) -> Iterator[None]:
-    """Within it, every layer of the model counts its time on the clock when it has finished.
+    """A context manager within which every layer of the model adds its time to the clock when it has finished.
 
-    In forward, what was done between the layer before and this one counts as this one's; in backward, where a
-    layer's beginning can be seen, as the rest.
+    In forward, the time between the end of one layer and the beginning of the next counts for the next; in
+    backward, where a layer's beginning can be seen, it counts as the rest.
     """
 
     def after_forward(module: Module, inputs: Any, output: Any) -> None:
@@ -87,12 +88,13 @@ def watched(model: Module, clock: Clock) -> Iterator[None]:
 
 @dataclass
 class Profile:
-    """Where the time of one workload goes.
+    """How the time of one workload is divided among kinds of work.
 
     Attributes:
-        gflop: 10^9 floating-point operations in its products.
-        rounds: the seconds of each kind of work, for each round.
-        matmul: GFLOP/s of np.matmul in float32, in each round.
+        name, about: its short name; what was computed, as a sentence.
+        gflop: the number of floating-point operations in its products, in 10^9.
+        rounds: for each round, the seconds of each kind of work.
+        matmul: the speed of np.matmul in float32 in each round, in GFLOP/s.
     """
 
     name: str
@@ -102,16 +104,17 @@ class Profile:
     matmul: list[float] = field(default_factory=list)
 
     def seconds(self) -> dict[str, float]:
-        """The median seconds of each kind of work, longest first."""
+        """Returns the median seconds of each kind of work, longest first."""
         kinds = dict.fromkeys(kind for one in self.rounds for kind in one)
         medians = {kind: statistics.median(one.get(kind, 0.0) for one in self.rounds) for kind in kinds}
         return dict(sorted(medians.items(), key=lambda item: -item[1]))
 
     def products(self) -> float:
-        """Seconds that the products alone would take at np.matmul's speed."""
+        """Returns the seconds that the products alone would take at np.matmul's speed."""
         return self.gflop / statistics.median(self.matmul)
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the medians as a dict that JSON can hold."""
         return {
             "name": self.name,
             "about": self.about,
@@ -122,6 +125,7 @@ class Profile:
         }
 
     def table(self) -> str:
+        """Formats the medians as a table, a line for each kind of work."""
         seconds = self.seconds()
         total = sum(seconds.values())
         rows = [["", "ms", "share"]]

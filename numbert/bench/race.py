@@ -33,8 +33,9 @@ class Contestant:
     """One program in a race.
 
     Attributes:
-        answer: what it computes, as arrays by name; every contestant of a race has the same names.
-        run: what is timed.
+        answer: a function that returns what the program computes, as arrays by name; every contestant of a race
+            has the same names.
+        run: the function that is timed.
     """
 
     name: str
@@ -47,14 +48,14 @@ class Race:
     """What a race measured.
 
     Attributes:
-        name, about: its short name; what was computed, in words.
-        gflop: 10^9 floating-point operations in the products that the answer needs, the same for everyone;
-            None where that says nothing.
-        seconds: for each contestant, numbert first, one number for each round.
+        name, about: its short name; what was computed, as a sentence.
+        gflop: the number of floating-point operations in the products that the answer needs, in 10^9, the same for
+            all contestants; None if that says nothing.
+        seconds: for each contestant, numbert first, the time of each round.
         differences: for each peer, the largest absolute difference of its answer from numbert's.
-        absent: peers that could not run, and why.
-        matmul: GFLOP/s of np.matmul in float32 in each round; empty where it was not measured.
-        notes: what each ratio means, a sentence each.
+        absent: for each peer that could not run, the reason.
+        matmul: the speed of np.matmul in float32 in each round, in GFLOP/s; empty if it was not measured.
+        notes: what each ratio means, in one sentence each.
     """
 
     name: str
@@ -67,14 +68,15 @@ class Race:
     notes: list[str] = field(default_factory=list)
 
     def ratios(self, peer: str) -> list[float]:
-        """numbert's time by the peer's, round by round: below 1, numbert is faster."""
+        """Returns numbert's time divided by the peer's, for each round; below 1 numbert is faster."""
         return [ours / theirs for ours, theirs in zip(self.seconds["numbert"], self.seconds[peer], strict=True)]
 
     def gflops(self, name: str) -> float | None:
-        """10^9 floating-point operations in a second, in the median round."""
+        """Returns the speed of a contestant in the median round, in GFLOP/s."""
         return None if self.gflop is None else self.gflop / statistics.median(self.seconds[name])
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the measurements and the ratios as a dict that JSON can hold."""
         contestants = {
             name: {"seconds": seconds, "median_seconds": statistics.median(seconds)}
             | ({"gflops": self.gflops(name)} if self.gflop is not None else {})
@@ -98,7 +100,7 @@ class Race:
         }
 
     def table(self) -> str:
-        """Lines of text: one for each contestant, then who was absent and what the ratios mean."""
+        """Formats a line for each contestant, then lines on who was absent and what the ratios mean."""
         heads = ["", "seconds", "(min - max)"]
         heads += ["GFLOP/s"] if self.gflop is not None else []
         heads += ["numbert / this", "(min - max)", "largest difference"] if self.differences else []
@@ -119,7 +121,7 @@ class Race:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each row: the first column to the left, the others to the right. Rows may be short."""
+    """Makes a line of each row, the first column flush left, the others flush right. Rows may be short."""
     widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
     return [
         "  ".join(
@@ -131,7 +133,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def compare(peer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> float:
-    """The largest absolute difference between two answers.
+    """Returns the largest absolute difference between two answers.
 
     Raises:
         RuntimeError: names are missing, or an array differs by more than float32 rounding allows.
@@ -154,10 +156,11 @@ def compare(peer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -
 def in_turn(
     name: str, runs: Mapping[str, Callable[[], object]], rounds: int, progress: bool = False
 ) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after one round that does not count.
+    """Runs all in turn, round by round; returns the seconds of each in each round, without a first round.
 
     Args:
-        name: what the bar on stderr calls it, if progress.
+        name: how the bar on stderr calls the race.
+        progress: whether to show that bar.
     """
     from tqdm import tqdm
 
@@ -177,7 +180,7 @@ def in_turn(
 
 
 def hold(race: Race, contestants: Sequence[Contestant], rounds: int, progress: bool) -> Race:
-    """Compares all answers with the first contestant's, numbert's, then times all in turn; fills in the race.
+    """Compares all answers with that of numbert, the first contestant; then times all in turn, and fills in race.
 
     Raises:
         RuntimeError: two answers differ by more than rounding.
@@ -204,7 +207,7 @@ MATMUL_GFLOP = 2e-9 * _N * _E * _F * _REPEATS
 
 
 def matmul_run() -> Callable[[], object]:
-    """MATMUL_GFLOP of np.matmul in float32, [1024,768] @ [768,3072]."""
+    """Returns a function that does MATMUL_GFLOP of np.matmul in float32, [1024,768] @ [768,3072]."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((_N, _E), dtype=np.float32)
     w = rng.standard_normal((_E, _F), dtype=np.float32)

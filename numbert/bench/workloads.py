@@ -1,4 +1,4 @@
-"""What is computed: the batch, how much work it is, and numbert's way of doing it."""
+"""What is computed: the inputs and labels, how much work they are, and numbert's way of doing it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight
 
 
 @dataclass
-class Batch:
-    """Random ids and labels for pretraining.
+class Workload:
+    """Random ids and labels for pretraining, which all contestants compute with.
 
     Attributes:
-        inputs: input_ids [b,l]; where lengths differ also attention_mask [b,l].
-        lengths: how many tokens each sequence has, [b].
+        inputs: input_ids, integers [b,l]; if lengths differ, also attention_mask, 0 and 1 [b,l].
+        lengths: how many tokens each sequence has, integers [b].
         labels: [b,l], the id at 15% of the tokens and -100 elsewhere.
         next_sentence_label: [b], 0 or 1.
     """
@@ -39,11 +39,12 @@ class Batch:
 
     @property
     def masked(self) -> int:
+        """How many tokens have a label."""
         return int((self.labels != IGNORE).sum())
 
     @property
     def there(self) -> Array:
-        """[b,l], true where there is a token and not padding."""
+        """An array of bool [b,l], True for a token and False for padding."""
         return np.arange(self.labels.shape[1]) < self.lengths[:, None]
 
     def __str__(self) -> str:
@@ -53,8 +54,11 @@ class Batch:
         return f"{b} x {length} places, {self.there.mean():.0%} of them tokens"
 
 
-def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Batch:
-    """b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
+def make_workload(config: BertConfig, batch: int, length: int, padded: bool, seed: int) -> Workload:
+    """Draws b sequences of l tokens; if padded, their lengths fall from l to l/8 in equal ratios.
+
+    Args:
+        batch, length: b and l.
 
     Raises:
         InputError: a size is below 1, the length is above the model's positions, or no memory can hold the batch.
@@ -77,14 +81,14 @@ def make_batch(config: BertConfig, batch: int, length: int, padded: bool, seed: 
     inputs = {"input_ids": ids}
     if padded:
         inputs["attention_mask"] = there.astype(np.int64)
-    return Batch(inputs, lengths, labels, rng.integers(0, 2, batch))
+    return Workload(inputs, lengths, labels, rng.integers(0, 2, batch))
 
 
 def forward_gflop(config: BertConfig, lengths: Array) -> float:
-    """10^9 operations in BertModel's products, two for each multiply-add; padding counts as no work.
+    """Counts the operations in BertModel's products, in 10^9, two for each multiply-add, without padding.
 
     Args:
-        lengths: how many tokens each sequence has, [b].
+        lengths: how many tokens each sequence has, integers [b].
     """
     e, f, n = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
@@ -94,7 +98,7 @@ def forward_gflop(config: BertConfig, lengths: Array) -> float:
 
 
 def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
-    """10^9 operations in a training step's products: forward with the heads, and twice that for backward.
+    """Counts the operations in a training step's products, in 10^9: three times those of forward with the heads.
 
     Only the masked tokens are decoded. A product y = x W^T has two in its backward, d_x = d_y W and d_W = d_y^T x.
     """
@@ -106,40 +110,40 @@ def train_gflop(config: BertConfig, lengths: Array, masked: int) -> float:
 # --- numbert's way -----------------------------------------------------------------------------------------------
 
 
-def forward_answer(batch: Batch, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
-    """What is compared of BertModel's outputs: what stands at padding is nobody's answer."""
-    return {"last_hidden_state": last_hidden_state[batch.there], "pooler_output": pooler_output}
+def forward_answer(workload: Workload, last_hidden_state: Array, pooler_output: Array) -> dict[str, Array]:
+    """Returns what is compared of BertModel's outputs, which is all but the hidden states of padding."""
+    return {"last_hidden_state": last_hidden_state[workload.there], "pooler_output": pooler_output}
 
 
-def numbert_forward(model: BertModel, batch: Batch) -> Contestant:
-    """BertModel under no_grad()."""
+def numbert_forward(model: BertModel, workload: Workload) -> Contestant:
+    """Makes a contestant of BertModel under no_grad()."""
     model.eval()
 
     def run() -> Any:
         with no_grad():
-            return model(**batch.inputs)
+            return model(**workload.inputs)
 
     def answer() -> dict[str, Array]:
         outputs = run()
-        return forward_answer(batch, outputs.last_hidden_state, outputs.pooler_output)
+        return forward_answer(workload, outputs.last_hidden_state, outputs.pooler_output)
 
     return Contestant("numbert", answer, run)
 
 
-def forward_and_backward(model: BertForPreTraining, batch: Batch) -> Array:
-    """The loss; its gradient is added to every Parameter.grad."""
+def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array:
+    """Returns the loss, a scalar, and adds its gradient to every Parameter.grad."""
     outputs = model(
-        **batch.inputs,
-        labels=batch.labels,
-        next_sentence_label=batch.next_sentence_label,
+        **workload.inputs,
+        labels=workload.labels,
+        next_sentence_label=workload.next_sentence_label,
         return_logits=False,
     )
     model.backward()
     return outputs.loss
 
 
-def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
-    """A step as numbert's trainer takes it: only the masked positions are decoded."""
+def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
+    """Makes a contestant of a step as numbert's trainer takes it, in which only masked positions are decoded."""
     from numbert.train.optimizer import AdamW
 
     optimizer = AdamW(model.parameters(), **ADAMW)
@@ -147,7 +151,7 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
 
     def answer() -> dict[str, Array]:
         model.eval()
-        answer = {"loss": forward_and_backward(model, batch)}
+        answer = {"loss": forward_and_backward(model, workload)}
         model.train()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None
@@ -156,7 +160,7 @@ def numbert_train(model: BertForPreTraining, batch: Batch) -> Contestant:
         return answer
 
     def run() -> None:
-        forward_and_backward(model, batch)
+        forward_and_backward(model, workload)
         optimizer.step()
         model.zero_grad()
 

@@ -1,4 +1,4 @@
-"""BertSelfAttention and BertAttention: every token looks at every other."""
+"""BertSelfAttention and BertAttention: every token looks at every token of its sequence."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from numbert.nn.module import Module
 
 
 class BertSelfAttention(Module):
-    """h heads of scaled dot-product attention side by side. [b,l,e] -> [b,l,e].
+    """h heads of scaled dot-product attention side by side (Vaswani et al. 2017, 3.2.2). [b,l,e] -> [b,l,e].
 
-    Each step is a layer, which hooks can watch and replace: `scores`, `mask` (where there is one), `probs`,
-    `dropout` and `context`.
+    Each step is a layer, which hooks can watch and replace: `scores`, `mask` (if there is one), `probs`, `dropout`
+    and `context`.
     """
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
@@ -39,17 +39,18 @@ class BertSelfAttention(Module):
         self.context = AttentionContext()
 
     def transpose_for_scores(self, x: Array) -> Array:
-        """[b,l,e] -> [b,h,l,d]. See `split_heads`."""
+        """Splits e into heads. [b,l,e] -> [b,h,l,d]. See `split_heads`."""
         return split_heads(x, self.num_attention_heads)
 
     def forward(
         self, hidden_states: Array, attention_mask: Array | None = None, output_attentions: bool = False
     ) -> tuple[Array, ...]:
-        """-> (context_layer [b,l,e],), with attention_probs [b,h,l,r] behind it on request.
+        """Returns the tuple (context_layer [b,l,e],), or (context_layer, attention_probs [b,h,l,r]).
 
         Args:
             hidden_states: [b,l,e]
-            attention_mask: added to the scores, broadcast to [b,h,l,r] (see `extended_attention_mask`).
+            attention_mask: added to the scores and broadcast to [b,h,l,r] (see `extended_attention_mask`).
+            output_attentions: whether to return attention_probs, the probabilities before dropout.
         """
         query_layer = self.transpose_for_scores(self.query(hidden_states))  # [b,l,e] -> [b,h,l,d]
         key_layer = self.transpose_for_scores(self.key(hidden_states))  # [b,r,e] -> [b,h,r,d]
@@ -61,7 +62,7 @@ class BertSelfAttention(Module):
         attention_probs = self.probs(attention_scores)
         context_layer = self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]
 
-        # For those who look: the steps hold the same arrays, and each undoes itself.
+        # For readers: the steps hold the same arrays, and each undoes itself.
         self.remember(
             query_layer=query_layer,
             key_layer=key_layer,
@@ -73,9 +74,9 @@ class BertSelfAttention(Module):
         return (context_layer, attention_probs) if output_attentions else (context_layer,)
 
     def backward(self, d_context_layer: Array) -> Array:
-        """d_context_layer [b,l,e] -> d_hidden_states [b,l,e]. (attention_probs are for looking at.)
+        """d_context_layer [b,l,e] -> d_hidden_states [b,l,e]. (attention_probs carry no gradient.)
 
-        Derivation: docs/derivations.md#attention.
+        The derivation is in docs/derivations.md#attention.
         """
         masked = self.recall().masked
         # context_layer = join_heads(context_layer)
@@ -104,7 +105,10 @@ class BertAttention(Module):
     def forward(
         self, hidden_states: Array, attention_mask: Array | None = None, output_attentions: bool = False
     ) -> tuple[Array, ...]:
-        """-> (attention_output [b,l,e],), with attention_probs [b,h,l,r] behind it on request."""
+        """Returns the tuple (attention_output [b,l,e],), or (attention_output, attention_probs [b,h,l,r]).
+
+        The arguments are those of `BertSelfAttention.forward`.
+        """
         self_outputs = self.self(hidden_states, attention_mask, output_attentions)
         attention_output = self.output(self_outputs[0], hidden_states)
         return (attention_output, *self_outputs[1:])

@@ -1,4 +1,4 @@
-"""BertEmbeddings: ids to vectors."""
+"""BertEmbeddings: makes a vector of each token id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numbert.nn.module import Module
 
 
 class BertEmbeddings(Module):
-    """Word, position and token-type embeddings, summed, normalized and dropped out.
+    """Adds word, position and token-type embeddings, then applies LayerNorm and dropout.
 
     input_ids, token_type_ids, position_ids: integers [b,l] -> [b,l,e].
     """
@@ -37,16 +37,17 @@ class BertEmbeddings(Module):
         position_ids: Array | None = None,
         inputs_embeds: Array | None = None,
     ) -> Array:
-        """-> [b,l,e].
+        """Returns the embeddings [b,l,e].
 
         Args:
-            input_ids: integers [b,l]; or else inputs_embeds.
+            input_ids: integers [b,l]; they or inputs_embeds must be given.
             token_type_ids: integers, broadcast to [b,l]; default 0.
             position_ids: integers, broadcast to [b,l]; default 0, 1, 2, ...
-            inputs_embeds: [b,l,e], in place of the word embeddings.
+            inputs_embeds: [b,l,e], which take the place of the word embeddings.
 
         Raises:
-            InputError: an id is outside its table, or the sequence is longer than the position table.
+            InputError: an id is outside its table, the sequence is longer than the position table, or neither
+                input_ids nor inputs_embeds is given.
         """
         looked_up = inputs_embeds is None
         if inputs_embeds is None:
@@ -74,7 +75,10 @@ class BertEmbeddings(Module):
         return self.dropout(self.LayerNorm(embeddings))
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,l,e] -> d_inputs_embeds [b,l,e]; ids have no gradient: docs/derivations.md#embeddings."""
+        """d_output [b,l,e] -> d_inputs_embeds [b,l,e]; ids have no gradient.
+
+        The derivation is in docs/derivations.md#embeddings.
+        """
         saved = self.recall()
         d_embeddings = self.LayerNorm.backward(self.dropout.backward(d_output))
         # embeddings = inputs_embeds + token_type_embeddings + position_embeddings: a sum hands its gradient on.
@@ -86,6 +90,6 @@ class BertEmbeddings(Module):
 
 
 def _summed_to(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Undoes broadcasting from shape: what was used many times gets the sum of the gradients."""
+    """Undoes broadcasting from `shape`: an entry that was used many times gets the sum of its gradients."""
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis] != 1)
     return gradient.sum(axis=axes, keepdims=True) if axes else gradient

@@ -20,8 +20,8 @@ class BertEncoder(Module):
     """n layers, one after the other. [b,l,e] -> [b,l,e].
 
     Attributes:
-        gradient_checkpointing: while training, keep each layer's input only, and let backward run the layer once
-            more: docs/derivations.md#checkpointing.
+        gradient_checkpointing: whether, while training, only the input of each layer is kept and backward runs
+            the layer once more: docs/derivations.md#gradient-checkpointing.
     """
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
@@ -38,7 +38,13 @@ class BertEncoder(Module):
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> BaseModelOutput:
-        """[b,l,e] -> BaseModelOutput."""
+        """Runs the layers. hidden_states [b,l,e] -> BaseModelOutput with last_hidden_state [b,l,e].
+
+        Args:
+            hidden_states: [b,l,e]
+            attention_mask: added to the scores and broadcast to [b,h,l,r] (see `extended_attention_mask`).
+            output_attentions, output_hidden_states: whether to return these of every layer.
+        """
         checkpointing = self.gradient_checkpointing and self.training and remembering()
         reruns: list[Rerun] = []
         all_hidden_states: tuple[Array, ...] = (hidden_states,)
@@ -62,10 +68,12 @@ class BertEncoder(Module):
         )
 
     def backward(self, d_last_hidden_state: Array) -> Array:
-        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e]: docs/derivations.md#layers-in-a-row.
+        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e].
+
+        The derivation is in docs/derivations.md#layers-in-a-row.
 
         Raises:
-            RuntimeError: forward was in train() with gradient checkpointing, and this is in eval().
+            RuntimeError: forward ran in train() with gradient checkpointing, and the model is now in eval().
         """
         reruns = self.recall().reruns
         if reruns is not None and not self.training:

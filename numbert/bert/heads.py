@@ -1,4 +1,4 @@
-"""The pretraining heads: which word was masked, and does the second segment follow the first."""
+"""The pretraining heads: which token was masked, and whether the second segment follows the first."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class HeadLoss:
     """What the `loss` of a head returns.
 
     Attributes:
-        loss: a scalar, the mean cross-entropy over what has a label; None where no labels were given.
-        logits: a score for each class, of the shape that forward gives; None where they were not asked for.
-        probs: their softmax, of the m labelled positions alone [m,v], or [b,2]; None where no labels were given.
+        loss: a scalar, the mean cross-entropy over all that has a label; None if no labels were given.
+        logits: a score for each class, in the shape that forward returns; None if they were not asked for.
+        probs: the softmax of the logits, [m,v] for the m labelled positions only, or [b,2]; None if no labels were
+            given.
     """
 
     loss: Array | None
@@ -34,7 +35,7 @@ class HeadLoss:
 
 
 class BertPredictionHeadTransform(Module):
-    """LayerNorm(act(dense(hidden_states))). [..., e] -> [..., e]."""
+    """Computes LayerNorm(act(dense(hidden_states))). [..., e] -> [..., e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         e = config.hidden_size
@@ -49,16 +50,19 @@ class BertPredictionHeadTransform(Module):
         return self.LayerNorm(hidden_states)
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [..., e] -> d_hidden_states [..., e]: docs/derivations.md#layers-in-a-row."""
+        """d_output [..., e] -> d_hidden_states [..., e].
+
+        The derivation is in docs/derivations.md#layers-in-a-row.
+        """
         return self.dense.backward(self.transform_act_fn.backward(self.LayerNorm.backward(d_output)))
 
 
 class BertLMPredictionHead(Module):
-    """A score for every word of the vocabulary. [..., e] -> [..., v].
+    """Computes a score for every piece of the vocabulary. [..., e] -> [..., v].
 
     Args:
-        decoder_weight: the word embeddings [v,e], to be used again as the decoder's weight (tied: both uses
-            add to its gradient, docs/derivations.md#tied-decoder); without it the decoder draws its own.
+        decoder_weight: the word embeddings [v,e], if they are to be the decoder's weight, too. Both uses then add
+            to its gradient: docs/derivations.md#tied-decoder. By default the decoder draws a weight of its own.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class BertLMPredictionHead(Module):
             dtype=dtype,
         )
         # One Parameter with two names; a layer's own parameters come before its children's, so that this is
-        # the first: cls.predictions.bias, as in the published checkpoints.
+        # the first: cls.predictions.bias, as it is published.
         self.bias = self.decoder.bias
         self.loss_fct = CrossEntropyLoss()
 
@@ -94,16 +98,16 @@ class BertLMPredictionHead(Module):
         return self.transform.backward(self.decoder.backward(d_prediction_scores))
 
     def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
-        """The mean cross-entropy over the labelled positions, with logits [b,l,v] and probs [m,v].
+        """Returns the mean cross-entropy over the labelled positions, with logits [b,l,v] and probs [m,v].
 
-        The others touch neither loss nor gradient, so only the m labelled ones of b*l are decoded for backward
-        (about one in seven in pretraining, and decoding all adds a quarter to the products of a base model):
-        docs/derivations.md#masked-positions.
+        The other positions affect neither loss nor gradient, so only the m labelled ones of b*l are decoded for
+        backward: docs/derivations.md#masked-positions. In pretraining these are about one in seven, and decoding
+        all would add a quarter to the products of a base model.
 
         Args:
             sequence_output: [b,l,e]
             labels: integers [b,l], -100 where there is nothing to predict.
-            return_logits: decode the other positions too, for the caller to see.
+            return_logits: whether to decode the other positions, too, so that the caller can see them.
         """
         labelled = labels.reshape(-1) != IGNORE  # [b*l]
         hidden_states = sequence_output.reshape(-1, sequence_output.shape[-1])  # [b*l,e]
@@ -119,7 +123,10 @@ class BertLMPredictionHead(Module):
         return HeadLoss(loss, logits.reshape(*labels.shape, -1), probs)
 
     def loss_backward(self, d_loss: float = 1.0) -> Array:
-        """-> d_sequence_output [b,l,e], zero where nothing was predicted: docs/derivations.md#masked-positions."""
+        """d_loss (a number) -> d_sequence_output [b,l,e], which is 0 where nothing was predicted.
+
+        The derivation is in docs/derivations.md#masked-positions.
+        """
         labels = self.recall().labels  # [b,l]
         d_rows = self.backward(self.loss_fct.backward(d_loss))  # [m,v] -> [m,e]
         d_sequence_output = np.zeros((*labels.shape, d_rows.shape[-1]), d_rows.dtype)
@@ -128,7 +135,7 @@ class BertLMPredictionHead(Module):
 
 
 class BertOnlyMLMHead(Module):
-    """The head for masked words alone. [b,l,e] -> [b,l,v]."""
+    """The head for masked tokens alone. [b,l,e] -> [b,l,v]."""
 
     def __init__(
         self,
@@ -149,16 +156,16 @@ class BertOnlyMLMHead(Module):
         return self.predictions.backward(d_prediction_scores)
 
     def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
-        """As `BertLMPredictionHead.loss`."""
+        """Does what `BertLMPredictionHead.loss` does."""
         return self.predictions.loss(sequence_output, labels, return_logits)
 
     def loss_backward(self, d_loss: float = 1.0) -> Array:
-        """-> d_sequence_output [b,l,e]. As `BertLMPredictionHead.loss_backward`."""
+        """Does what `BertLMPredictionHead.loss_backward` does."""
         return self.predictions.loss_backward(d_loss)
 
 
 class BertOnlyNSPHead(Module):
-    """Scores for "is next" (0) and "is not" (1). [b,e] -> [b,2]."""
+    """Computes scores for "follows" (class 0) and "does not follow" (class 1). [b,e] -> [b,2]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         self.seq_relationship = Linear(config.hidden_size, 2, std=config.initializer_range, seed=seed, dtype=dtype)
@@ -173,23 +180,27 @@ class BertOnlyNSPHead(Module):
         return self.seq_relationship.backward(d_seq_relationship_score)
 
     def loss(self, pooled_output: Array, labels: Array) -> HeadLoss:
-        """The mean cross-entropy over the labelled pairs, with logits and probs [b,2].
+        """Returns the mean cross-entropy over the labelled pairs, with logits and probs [b,2].
 
         Args:
             pooled_output: [b,e]
-            labels: integers [b], 0 is next, 1 is not, -100 where there is nothing to predict.
+            labels: integers [b]: 0 if the second segment follows the first, 1 if it does not, -100 if there is
+                nothing to predict.
         """
         logits = self(pooled_output)  # [b,e] -> [b,2]
         loss, probs = self.loss_fct(logits, labels)
         return HeadLoss(loss, logits, probs)
 
     def loss_backward(self, d_loss: float = 1.0) -> Array:
-        """-> d_pooled_output [b,e]."""
+        """d_loss (a number) -> d_pooled_output [b,e]."""
         return self.backward(self.loss_fct.backward(d_loss))  # [b,2] -> [b,e]
 
 
 class BertPreTrainingHeads(Module):
-    """Both heads. [b,l,e], [b,e] -> [b,l,v], [b,2]."""
+    """Both pretraining heads. [b,l,e], [b,e] -> [b,l,v], [b,2].
+
+    The argument decoder_weight is that of `BertLMPredictionHead`.
+    """
 
     def __init__(
         self,
@@ -209,7 +220,7 @@ class BertPreTrainingHeads(Module):
         return self.predictions(sequence_output), self.seq_relationship(pooled_output)
 
     def backward(self, d_prediction_scores: Array, d_seq_relationship_score: Array) -> tuple[Array, Array]:
-        """[b,l,v], [b,2] -> d_sequence_output [b,l,e], d_pooled_output [b,e]."""
+        """The gradients of both scores, [b,l,v] and [b,2] -> d_sequence_output [b,l,e], d_pooled_output [b,e]."""
         return (
             self.predictions.backward(d_prediction_scores),
             self.seq_relationship.backward(d_seq_relationship_score),
@@ -223,14 +234,14 @@ class BertPreTrainingHeads(Module):
         next_sentence_label: Array | None = None,
         return_logits: bool = True,
     ) -> tuple[HeadLoss, HeadLoss]:
-        """Of masked words and of next sentences; where labels are not given, the logits alone.
+        """Returns the HeadLoss of masked tokens and that of next sentences; without labels, only their logits.
 
         Args:
             sequence_output: [b,l,e]
             pooled_output: [b,e]
             labels: integers [b,l], as `BertLMPredictionHead.loss` takes them.
             next_sentence_label: integers [b], as `BertOnlyNSPHead.loss` takes them.
-            return_logits: False leaves the logits of masked words out where they have labels.
+            return_logits: False leaves out the logits of masked tokens if there are labels.
         """
         if labels is None:
             masked_lm = HeadLoss(None, self.predictions(sequence_output), None)
@@ -245,11 +256,11 @@ class BertPreTrainingHeads(Module):
     def loss_backward(
         self, d_mlm_loss: float | None, d_nsp_loss: float | None
     ) -> tuple[Array | None, Array | None]:
-        """-> d_sequence_output [b,l,e], d_pooled_output [b,e].
+        """The gradients of both losses -> d_sequence_output [b,l,e], d_pooled_output [b,e].
 
         Args:
-            d_mlm_loss, d_nsp_loss: the gradients of the two losses; None for a loss that was not computed, whose
-                result is None too.
+            d_mlm_loss, d_nsp_loss: the gradients of the two losses, numbers; None for a loss that was not
+                computed, and then the result that belongs to it is None, too.
         """
         d_sequence_output = d_pooled_output = None
         if d_mlm_loss is not None:

@@ -1,4 +1,4 @@
-"""What a model accepts: every check of a batch, and the mask as the attention adds it."""
+"""Checks of every input of a model, and the attention mask in the form that is added to the scores."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numbert.nn.functional import IGNORE
 
 
 def as_array(name: str, value: Any) -> Array:
-    """An input of any type as an array; each of a model's inputs comes through here.
+    """Returns an input of any type as an array. Every input of a model is converted here.
 
     Raises:
-        InputError: it is a list whose rows have different lengths.
+        InputError: the input is a list whose rows have different lengths, or NumPy cannot convert it.
     """
     try:
         return np.asarray(value)
@@ -27,12 +27,12 @@ def as_array(name: str, value: Any) -> Array:
 def checked_inputs(
     input_ids: ArrayLike | None, inputs_embeds: ArrayLike | None, hidden_size: int, dtype: np.dtype[Any]
 ) -> tuple[Array | None, Array | None, tuple[int, int]]:
-    """input_ids [b,l] or inputs_embeds [b,l,e], one of them, as arrays; and (b, l).
+    """Returns input_ids [b,l] and inputs_embeds [b,l,e] as arrays, one of which is None, and the sizes (b, l).
 
-    inputs_embeds of another real type are converted to the model's dtype.
+    inputs_embeds of another real dtype are converted to the model's dtype.
 
     Raises:
-        InputError: both or neither are given, or one has a wrong shape or dtype.
+        InputError: both or neither are given, or the one that is given has a wrong shape or dtype.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError("give input_ids or inputs_embeds, and not both")
@@ -52,10 +52,10 @@ def checked_inputs(
 
 
 def checked_ids(name: str, ids: ArrayLike | None, shape: tuple[int, int]) -> Array | None:
-    """token_type_ids or position_ids, [b,l], or [1,l] for all sequences alike.
+    """Returns token_type_ids or position_ids as an array [b,l], or [1,l] if all sequences have the same.
 
     Raises:
-        InputError: another shape. (Their range is checked where they are looked up.)
+        InputError: the shape is none of these. (The range of ids is checked where they are looked up.)
     """
     if ids is None:
         return None
@@ -66,10 +66,10 @@ def checked_ids(name: str, ids: ArrayLike | None, shape: tuple[int, int]) -> Arr
 
 
 def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], classes: int) -> Array | None:
-    """Integers of the given shape, each -100 or from 0 to classes - 1.
+    """Returns labels as an array of integers, each of which is -100 or from 0 to classes - 1; None stays None.
 
     Raises:
-        InputError: another shape, dtype or value.
+        InputError: the labels have another shape, are no integers, or have another value among them.
     """
     if labels is None:
         return None
@@ -90,14 +90,14 @@ def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], 
 def extended_attention_mask(
     attention_mask: ArrayLike | None, shape: tuple[int, int], dtype: DTypeLike
 ) -> Array | None:
-    """A mask of ones (look) and zeros (do not) as the attention adds it to its scores.
+    """Makes the mask that is added to the attention's scores, of a mask of ones (look) and zeros (do not look).
 
-    [b,r] -> [b,1,1,r] and [b,l,r] -> [b,1,l,r], 0 for one and the most negative number for zero. Where a whole
-    row is zero all its scores become that number, so the row looks at everything alike and stays finite.
-    None where there is nothing to mask.
+    [b,r] -> [b,1,1,r] and [b,l,r] -> [b,1,l,r]. A one becomes 0, and a zero becomes the most negative number of
+    dtype. If a whole row is zero, all its scores become that number, so the row looks at all keys equally and
+    stays finite. The result is None if there is nothing to mask.
 
     Raises:
-        InputError: another shape, or a value that is neither 0 nor 1.
+        InputError: the mask has another shape, or a value that is neither 0 nor 1.
     """
     if attention_mask is None:
         return None
@@ -122,7 +122,7 @@ def extended_attention_mask(
 
 
 def refuse_what_is_not_there_yet(**inputs: Any) -> None:
-    """Raises NotYetError for an input that belongs to a part of BERT which numbert does not have yet."""
+    """Raises NotYetError if an input is given that belongs to a part of BERT that numbert does not have yet."""
     for name, value in inputs.items():
         if value is not None and value is not False:
             raise NotYetError(f"{name} is not in numbert yet; leave it out")

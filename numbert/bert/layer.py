@@ -17,7 +17,7 @@ from numbert.nn.module import Module
 
 
 class BertIntermediate(Module):
-    """act(dense(hidden_states)). [b,l,e] -> [b,l,f]."""
+    """Computes act(dense(hidden_states)). [b,l,e] -> [b,l,f]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         self.dense = Linear(
@@ -31,7 +31,10 @@ class BertIntermediate(Module):
         return self.intermediate_act_fn(hidden_states)
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,l,f] -> d_hidden_states [b,l,e]: docs/derivations.md#layers-in-a-row."""
+        """d_output [b,l,f] -> d_hidden_states [b,l,e].
+
+        The derivation is in docs/derivations.md#layers-in-a-row.
+        """
         return self.dense.backward(self.intermediate_act_fn.backward(d_output))
 
 
@@ -47,18 +50,24 @@ class BertLayer(Module):
     def forward(
         self, hidden_states: Array, attention_mask: Array | None = None, output_attentions: bool = False
     ) -> tuple[Array, ...]:
-        """-> (layer_output [b,l,e],), with attention_probs [b,h,l,r] behind it on request."""
+        """Returns the tuple (layer_output [b,l,e],), or (layer_output, attention_probs [b,h,l,r]).
+
+        The arguments are those of `BertSelfAttention.forward`.
+        """
         attention_outputs = self.attention(hidden_states, attention_mask, output_attentions)
         layer_output = self.feed_forward(attention_outputs[0])
         return (layer_output, *attention_outputs[1:])
 
     def feed_forward(self, attention_output: Array) -> Array:
-        """[b,l,e] -> [b,l,f] -> [b,l,e]."""
+        """Runs the feed-forward network with its residual sum. [b,l,e] -> [b,l,f] -> [b,l,e]."""
         intermediate_output = self.intermediate(attention_output)
         return self.output(intermediate_output, attention_output)
 
     def backward(self, d_layer_output: Array) -> Array:
-        """d_layer_output [b,l,e] -> d_hidden_states [b,l,e]: docs/derivations.md#residual-sums."""
+        """d_layer_output [b,l,e] -> d_hidden_states [b,l,e].
+
+        The derivation is in docs/derivations.md#residual-sums.
+        """
         d_intermediate_output, d_residual = self.output.backward(d_layer_output)
         d_attention_output = self.intermediate.backward(d_intermediate_output)
         d_attention_output += d_residual

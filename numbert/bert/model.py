@@ -24,10 +24,10 @@ from numbert.nn.array import Array
 
 
 class BertModel(BertPreTrainedModel):
-    """Embeddings, encoder, pooler. The arguments are in `BertPreTrainedModel`.
+    """Embeddings, encoder and pooler. `BertPreTrainedModel` describes the other arguments.
 
     Args:
-        add_pooling_layer: without it, pooler_output is None.
+        add_pooling_layer: False makes a model without pooler, whose pooler_output is None.
     """
 
     def __init__(
@@ -63,20 +63,22 @@ class BertModel(BertPreTrainedModel):
         return_dict: bool | None = None,
         unpad: bool = False,
     ) -> Any:
-        """-> BaseModelOutputWithPooling, or its tuple where return_dict is False.
+        """Returns a BaseModelOutputWithPooling, or its tuple if return_dict is False.
 
         Args:
-            input_ids: integers [b,l]; or else inputs_embeds.
-            attention_mask: 1 to look, 0 not to, [b,r], or [b,l,r] for a mask of each query; default all 1.
+            input_ids: integers [b,l]; they or inputs_embeds must be given.
+            attention_mask: [b,r], or [b,l,r] for a mask of each query; 1 where a key may be looked at, 0 where it
+                may not; default 1 everywhere.
             token_type_ids: integers [b,l]; default 0.
             position_ids: integers [b,l]; default 0, 1, 2, ...
-            inputs_embeds: [b,l,e] in place of the word embeddings.
+            inputs_embeds: [b,l,e], which take the place of the word embeddings.
             output_attentions, output_hidden_states, return_dict: default as in the configuration.
-            head_mask, encoder_hidden_states, encoder_attention_mask, past_key_values, use_cache, unpad: their
-                place is kept; NotYetError says so.
+            head_mask, encoder_hidden_states, encoder_attention_mask, past_key_values, use_cache, unpad: reserved
+                for parts of BERT that numbert does not have yet.
 
         Raises:
             InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
+            NotYetError: one of the reserved arguments is given.
         """
         refuse_what_is_not_there_yet(
             head_mask=head_mask,
@@ -118,13 +120,17 @@ class BertModel(BertPreTrainedModel):
     def backward(
         self, d_last_hidden_state: Array | None, d_pooler_output: Array | None = None
     ) -> dict[str, Array]:
-        """The gradients of the two outputs -> {"inputs_embeds": [b,l,e]}; every Parameter.grad is added to.
+        """Adds to every Parameter.grad and returns {"inputs_embeds": the gradient of the embeddings' sum [b,l,e]}.
 
-        The pooler's part: docs/derivations.md#pooler.
+        The derivation of the pooler's part is in docs/derivations.md#pooler.
 
         Args:
             d_last_hidden_state: [b,l,e], or None for zeros.
             d_pooler_output: [b,e], or None for zeros.
+
+        Raises:
+            InputError: both are None, or d_pooler_output is given and the model has no pooler.
+            RuntimeError: there is no forward to undo.
         """
         if d_pooler_output is not None:
             if self.pooler is None:

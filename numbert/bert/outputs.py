@@ -13,15 +13,21 @@ from numbert.nn.array import Array
 
 @dataclass
 class ModelOutput:
-    """`out.name`, `out["name"]` and `out[0]`; a field that is None is left out of the last two."""
+    """An output whose fields can be had as `out.name`, `out["name"]` and `out[0]`.
+
+    The last two leave out fields that are None.
+    """
 
     def keys(self) -> list[str]:
+        """Returns the names of the fields that are not None, in order."""
         return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None]
 
     def to_tuple(self) -> tuple[Any, ...]:
+        """Returns the fields that are not None, in order."""
         return tuple(getattr(self, name) for name in self.keys())
 
     def items(self) -> list[tuple[str, Any]]:
+        """Returns the names and values of the fields that are not None, in order."""
         return list(zip(self.keys(), self.to_tuple(), strict=True))
 
     def __getitem__(self, key: int | slice | str) -> Any:
@@ -47,10 +53,12 @@ class BaseModelOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: [b,l,e]
-        past_key_values: None; its place is kept for the decoder.
-        hidden_states: n + 1 arrays [b,l,e], the embeddings' output first; on request.
-        attentions: n arrays [b,h,l,r], the probabilities of each layer before dropout; on request.
-        cross_attentions: None; its place is kept for the decoder.
+        past_key_values: None; the field is reserved for the decoder.
+        hidden_states: n + 1 arrays [b,l,e], of which the first is the output of the embeddings; None unless
+            output_hidden_states is True.
+        attentions: n arrays [b,h,l,r], the probabilities of each layer before dropout; None unless
+            output_attentions is True.
+        cross_attentions: None; the field is reserved for the decoder.
     """
 
     last_hidden_state: Array
@@ -62,7 +70,7 @@ class BaseModelOutput(ModelOutput):
 
 @dataclass
 class BaseModelOutputWithPooling(ModelOutput):
-    """What BertModel returns: `BaseModelOutput` with pooler_output [b,e] in the second place."""
+    """What BertModel returns: the fields of `BaseModelOutput`, with pooler_output [b,e] as the second one."""
 
     last_hidden_state: Array
     pooler_output: Array | None = None
@@ -78,8 +86,8 @@ class BertForPreTrainingOutput(ModelOutput):
 
     Attributes:
         loss: a scalar, the sum of the losses whose labels were given.
-        prediction_logits: [b,l,v], or None where `return_logits=False`.
-        seq_relationship_logits: [b,2]; 0 is "the second segment is the next".
+        prediction_logits: [b,l,v], or None if labels are given and return_logits is False.
+        seq_relationship_logits: [b,2]; class 0 means that the second segment follows the first.
         hidden_states, attentions: as in `BaseModelOutput`.
     """
 
@@ -92,7 +100,13 @@ class BertForPreTrainingOutput(ModelOutput):
 
 @dataclass
 class HeadOutput(ModelOutput):
-    """What a model with one head returns: loss (a scalar), logits, hidden_states, attentions."""
+    """What a model with one task head returns.
+
+    Attributes:
+        loss: a scalar, or None if no labels were given.
+        logits: a score for each class, [b,l,v] for masked tokens, [b,2] for the next sentence.
+        hidden_states, attentions: as in `BaseModelOutput`.
+    """
 
     loss: Array | None = None
     logits: Array | None = None
@@ -101,4 +115,5 @@ class HeadOutput(ModelOutput):
 
 
 def returns_dict(return_dict: bool | None, config: BertConfig) -> bool:
+    """Returns whether a model is to return an output and not a tuple; by default as in the configuration."""
     return config.return_dict if return_dict is None else return_dict

@@ -1,4 +1,4 @@
-"""BertPooler: the first token's vector stands for the sequence."""
+"""BertPooler: makes one vector of a sequence, from its first token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numbert.nn.module import Module
 
 
 class BertPooler(Module):
-    """tanh(dense(first token)). [b,l,e] -> [b,e]."""
+    """Computes tanh(dense(first token)). [b,l,e] -> [b,e]."""
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
         e = config.hidden_size
@@ -29,7 +29,10 @@ class BertPooler(Module):
         return self.activation(self.dense(first_token_tensor))
 
     def backward(self, d_output: Array) -> Array:
-        """d_output [b,e] -> d_hidden_states [b,l,e], zero but for the first token: docs/derivations.md#pooler."""
+        """d_output [b,e] -> d_hidden_states [b,l,e], which is 0 except at the first token.
+
+        The derivation is in docs/derivations.md#pooler.
+        """
         d_first_token_tensor = self.dense.backward(self.activation.backward(d_output))
         d_hidden_states = np.zeros(self.recall().shape, d_first_token_tensor.dtype)
         d_hidden_states[:, 0] = d_first_token_tensor

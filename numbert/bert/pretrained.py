@@ -1,4 +1,4 @@
-"""BertPreTrainedModel: what every model is, with its configuration, generator and files."""
+"""BertPreTrainedModel: what all models have in common."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numbert.bert.encoder import BertEncoder
 from numbert.config import BertConfig
 from numbert.errors import InputError, shown
 from numbert.files.save import save_model
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.module import Module, checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
@@ -28,18 +28,18 @@ SIZES = (
 
 
 class BertPreTrainedModel(Module):
-    """What every model shares: a configuration, a generator, initial weights, files.
+    """What all models have in common: a configuration, a random generator, initial weights, model folders.
 
-    Initial weights are as published: every Linear and Embedding draws from normal(0, initializer_range), biases
-    and the [PAD] row are 0, LayerNorm weights are 1.
+    Initial weights are as published: those of every Linear and Embedding are drawn from
+    normal(0, initializer_range), biases and the [PAD] row are 0, and LayerNorm weights are 1.
 
     Args:
-        config: the sizes; `numbert.config` says what each may be.
-        seed: an integer, or the `np.random.Generator` to draw weights and dropout from.
+        config: the sizes; `BertConfig` says what each may be.
+        seed: an integer, or the `np.random.Generator` from which weights and dropout are drawn.
         dtype: float32, float64, or complex128 (for complex-step derivatives).
 
     Raises:
-        InputError: the dtype is another, no memory holds a model of these sizes, or the configuration asks for
+        InputError: dtype is none of these, no memory holds a model of these sizes, or the configuration asks for
             what numbert does not have yet.
     """
 
@@ -68,18 +68,20 @@ class BertPreTrainedModel(Module):
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters, and of all that the model computes."""
         return next(parameter for _, parameter in self.named_parameters()).dtype
 
     def gradient_checkpointing_enable(self) -> None:
-        """From now on, while training, forward remembers each layer's input alone and backward runs it once more.
+        """Turns gradient checkpointing on: it takes less memory and more time.
 
+        While training, forward then remembers only the input of each layer, and backward runs the layer once more.
         The gradients stay the same, bit for bit. `config.gradient_checkpointing` says how a model starts; this
-        leaves it as it is. See docs/derivations.md#checkpointing.
+        method does not change it. See docs/derivations.md#gradient-checkpointing.
         """
         self._checkpoint_gradients(True)
 
     def gradient_checkpointing_disable(self) -> None:
-        """From now on forward remembers all that backward needs. A forward before it can still be undone."""
+        """Turns gradient checkpointing off. The backward of an earlier forward is still possible."""
         self._checkpoint_gradients(False)
 
     def _checkpoint_gradients(self, value: bool) -> None:
@@ -89,42 +91,43 @@ class BertPreTrainedModel(Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:
-        """Reads config.json and model.safetensors (or its shards) from a folder; ready to use, in eval().
+        """Reads a model folder: config.json and model.safetensors (or its shards). The model is in eval().
 
-        The arrays are views of the mapped file where its dtype is the model's; writing into one changes the
+        Arrays that have the model's dtype in the file are views of the mapped file; writing into one changes the
         model and not the file.
 
         Args:
-            dtype: default float64 for a float64 file, else float32.
-            options: as the constructor's.
+            dtype: float32, float64 or complex128; default float64 if all weights in the file are, else float32.
+            options: the other arguments of the constructor, by name.
 
         Raises:
-            InputError: a file is missing or broken, or does not fit; `numbert inspect FOLDER` shows how.
+            InputError: a file is missing or broken, or does not fit the model. `numbert inspect FOLDER` shows
+                what does not fit.
         """
-        checkpoint = Checkpoint(folder)
+        weights = StoredWeights(folder)
         config = BertConfig.from_file(Path(folder) / "config.json")
         with uninitialized():
-            model = cls(config, dtype=checkpoint.dtype if dtype is None else dtype, **options)
-        load_into(model, checkpoint)
+            model = cls(config, dtype=weights.dtype if dtype is None else dtype, **options)
+        load_into(model, weights)
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, dtype: DTypeLike | None = None) -> None:
-        """Writes config.json and model.safetensors, as the newest transformers reads them.
+        """Writes config.json and model.safetensors into a folder, as the newest transformers reads them.
 
-        Each file is written whole or not at all, in place of one of that name.
+        Each file is written whole or not at all, and replaces a file of its name.
 
         Args:
-            dtype: float16, float32 or float64 for the file; default the model's.
+            dtype: float16, float32 or float64 for the weights in the file; default the model's dtype.
 
         Raises:
-            InputError: the model is complex, the dtype is another, a weight is beyond its range, or the folder
-                cannot be made.
+            InputError: the model is complex, dtype is none of these, a weight is beyond the range of dtype, or the
+                folder cannot be made.
         """
         save_model(self, folder, dtype)
 
 
 def encoder_parameters(config: BertConfig) -> int:
-    """How many numbers BertModel without its pooler learns."""
+    """Counts the numbers that a BertModel without pooler learns."""
     e, f = config.hidden_size, config.intermediate_size
     tables = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * e
     attention = 4 * (e * e + e)
@@ -133,6 +136,6 @@ def encoder_parameters(config: BertConfig) -> int:
 
 
 def largest_parameter(config: BertConfig) -> int:
-    """How many numbers the largest of its arrays has."""
+    """Counts the numbers in the largest array of a BertModel."""
     e, f = config.hidden_size, config.intermediate_size
     return e * max(config.vocab_size, config.max_position_embeddings, config.type_vocab_size, e, f)

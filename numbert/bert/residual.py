@@ -14,9 +14,9 @@ from numbert.nn.module import Module
 
 
 class BertSelfOutput(Module):
-    """LayerNorm(dropout(dense(hidden_states)) + input_tensor).
+    """Computes LayerNorm(dropout(dense(hidden_states)) + input_tensor).
 
-    [b,l,in], [b,l,e] -> [b,l,e], with in = e here.
+    [b,l,in], [b,l,e] -> [b,l,e], where `in` is e in this class.
     """
 
     def __init__(self, config: BertConfig, *, seed: Any = 0, dtype: DTypeLike = np.float32) -> None:
@@ -29,6 +29,7 @@ class BertSelfOutput(Module):
 
     @staticmethod
     def in_features(config: BertConfig) -> int:
+        """The size of the last axis of hidden_states."""
         return config.hidden_size
 
     def forward(self, hidden_states: Array, input_tensor: Array) -> Array:
@@ -40,7 +41,7 @@ class BertSelfOutput(Module):
     def backward(self, d_output: Array) -> tuple[Array, Array]:
         """d_output [b,l,e] -> d_hidden_states [b,l,in], d_input_tensor [b,l,e].
 
-        Derivation: docs/derivations.md#residual-sums.
+        The derivation is in docs/derivations.md#residual-sums.
         """
         d_sum = self.LayerNorm.backward(d_output)
         # A sum hands its gradient to both terms: one through the layer, one past it.
@@ -49,7 +50,7 @@ class BertSelfOutput(Module):
 
 
 class BertOutput(BertSelfOutput):
-    """BertSelfOutput from the intermediate size. [b,l,f], [b,l,e] -> [b,l,e]."""
+    """The same as BertSelfOutput, from the intermediate size. [b,l,f], [b,l,e] -> [b,l,e]."""
 
     @staticmethod
     def in_features(config: BertConfig) -> int:

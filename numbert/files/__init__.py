@@ -1,1 +1,1 @@
-"""Files in and out: safetensors checkpoints, the names in them, tokenizers."""
+"""Reading and writing model folders: weights in safetensors files, the names in them, tokenizers, downloads."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Writing files whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numbert.errors import InputError
 
 @contextlib.contextmanager
 def replacing(folder: str | Path) -> Iterator[Path]:
-    """Gives an empty folder to write files into; at the end they take their places in `folder`, each whole.
+    """A context manager that gives an empty folder to write files into, and then moves them to `folder`.
 
-    When the body fails, or the machine stops, `folder` keeps the files it had. A program that has an old file
-    open or mapped keeps the old one.
+    Each file appears in `folder` whole or not at all. If the body fails or the machine stops, `folder` keeps the
+    files it had. A program that has an old file open or mapped keeps the old one.
 
     Raises:
         InputError: the folder cannot be made.
@@ -38,7 +38,7 @@ def replacing(folder: str | Path) -> Iterator[Path]:
 
 
 def to_disk(path: Path) -> None:
-    """Waits until what was written to a file, or the names in a folder, would survive a power failure."""
+    """Waits until the content of a file, or the list of names in a folder, would survive a power failure."""
     if path.is_dir() and os.name != "posix":  # there a folder cannot be opened
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

@@ -1,4 +1,4 @@
-"""A published BERT from a Hugging Face hub: the files that numbert reads, each proved by its checksum."""
+"""Downloading a published BERT from a Hugging Face hub; every file is compared with its checksum."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ TIMEOUT = 30  # seconds that the hub has for its first answer
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a hub. Its checksum is the SHA-256 if it is large, or else git's, a SHA-1; both in hexadecimal."""
+    """A file on a hub.
+
+    Attributes:
+        size: in bytes.
+        checksum: hexadecimal; the SHA-256 of a large file, or the SHA-1 that git computes of another.
+    """
 
     name: str
     url: str
@@ -46,22 +51,23 @@ class RemoteFile:
 
 
 def download(name: str, folder: str | Path | None = None, revision: str = "main", progress: bool = True) -> Path:
-    """Fetches a model and its tokenizer from a hub and gives the folder, for `from_pretrained`.
+    """Downloads a model and its tokenizer from a hub and returns the model folder, for `from_pretrained`.
 
-    Until every file is there and proved, all are in a hidden folder within the folder. Called again after an
-    interruption, it goes on where it stopped. The hub is HF_ENDPOINT's, or huggingface.co; for a private or gated
-    model the token is HF_TOKEN's, or the one that `hf auth login` stored.
+    Until every file is whole and has the right checksum, all of them stay in a hidden folder within the folder.
+    After an interruption, the same call continues where it stopped. The hub is the one that HF_ENDPOINT names, or
+    huggingface.co. The token for a private or gated model is HF_TOKEN's, or the one that `hf auth login` stored.
 
     Args:
-        name: such as google-bert/bert-base-cased.
-        folder: absent, empty, or an unfinished download of the same name; by default the last part of the name.
+        name: the model's name on the hub, such as google-bert/bert-base-cased.
+        folder: a folder that does not exist, is empty, or holds an unfinished download of the same name; by
+            default the last part of the name.
         revision: a branch, a tag or a commit.
-        progress: whether to show a bar for each file, on a terminal's stderr.
+        progress: whether to show a bar for each file on stderr, if that is a terminal.
 
     Raises:
         InputError: the package huggingface_hub is not installed; the hub cannot be reached, or has no such model;
-            the model is no BERT or has no safetensors; a file is not what the hub says it is (it is removed);
-            the folder holds something else; the disk is full.
+            the model is no BERT or has no safetensors file; a file does not have the checksum that the hub
+            names (it is removed); the folder holds something else; or the disk is full.
     """
     utils = _package("utils")
     try:
@@ -89,10 +95,10 @@ def download(name: str, folder: str | Path | None = None, revision: str = "main"
 
 
 def _files(hub: Any, name: str, revision: str) -> list[RemoteFile]:
-    """Those of a model's files that numbert reads, config.json first and the weights last.
+    """Lists the files of a model that numbert reads, config.json first and the weights last.
 
     Raises:
-        InputError: it has no weights that numbert reads, or its configuration is not a BERT's.
+        InputError: the model has no weights that numbert reads, or is no BERT by its configuration.
     """
     info = hub.model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
     listed = {file.rfilename: file for file in info.siblings or ()}
@@ -130,7 +136,7 @@ def _files(hub: Any, name: str, revision: str) -> list[RemoteFile]:
 
 
 def _read_json(file: RemoteFile) -> dict[str, Any]:
-    """A small file, only to look into: what is kept is fetched and proved as all files are."""
+    """Reads a small JSON file from the hub, for its content only; what is kept is downloaded by `_fetch`."""
     content = io.BytesIO()
     with _bars(False):
         _package("file_download").http_get(file.url, content, headers=_headers())
@@ -139,13 +145,13 @@ def _read_json(file: RemoteFile) -> dict[str, Any]:
 
 
 def _fetch(file: RemoteFile, path: Path) -> None:
-    """Makes a file whole, from what is there of it, and proves it.
+    """Downloads the part of a file that is still missing, and compares the whole with its checksum.
 
-    The package's own hf_hub_download drops what it has of a file when it fails, so this goes one level below. That
-    takes up a connection that breaks off again a few times.
+    The package's own hf_hub_download throws away a part of a file when it fails, so this function uses the one
+    below it, which itself tries a broken connection again a few times.
 
     Raises:
-        InputError: the file is not what the hub says it is; it is removed.
+        InputError: the file does not have the checksum that the hub names; it is removed.
     """
     if (there := _size(path)) < file.size or not path.exists():
         with path.open("ab") as part:
@@ -167,7 +173,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
 
 
 def _package(module: str) -> Any:
-    """A module of huggingface_hub, imported; Any, because it need not be installed."""
+    """Imports a module of huggingface_hub; its type is Any, because the package need not be installed."""
     try:
         return importlib.import_module(f"huggingface_hub.{module}")
     except ImportError:
@@ -177,7 +183,7 @@ def _package(module: str) -> Any:
 
 
 def _headers() -> dict[str, str]:
-    """The user's token, and no compression: what is there of a file is counted in its own bytes."""
+    """The user's token, and no compression: the place to continue at is counted in the file's own bytes."""
     return {**_package("utils").build_hf_headers(), "Accept-Encoding": "identity"}
 
 
@@ -199,7 +205,7 @@ def _check_disk(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def _bars(shown: bool) -> Iterator[None]:
-    """The package's bars are on or off for the whole process; afterwards they are as before."""
+    """Within it, the package's bars, which are on or off for the whole process, are as `shown` says."""
     utils = _package("utils")
     if shown or utils.are_progress_bars_disabled():
         yield

@@ -1,4 +1,4 @@
-"""Which array in a file is which parameter of a model."""
+"""Matching the names of arrays in a file with the parameters of a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numbert.nn.module import Parameter
 
 
 class NamedModel(Protocol):
-    """What files need to know of a model: `BertPreTrainedModel` has it all."""
+    """What this package needs to know of a model; `BertPreTrainedModel` is one."""
 
     config: BertConfig
     base_model_prefix: str
@@ -27,23 +27,23 @@ class NamedModel(Protocol):
 
 
 class StoredArray(Protocol):
-    """What names need to know of an array in a file."""
+    """What `match_names` needs to know of an array in a file."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
-class Row:
-    """What becomes of one name.
+class NameMatch:
+    """One name in a file and the parameter that it belongs to, or one of them without the other.
 
     Attributes:
-        name: in the file; "" where the file has no such parameter.
-        parameter: its name in the model; "" where the model has none.
-        shape: in the file; the model's where the file has none.
-        status: "used"; "tied", another array that is used is this parameter too; "ignored", the model has no place
-            for it; "missing", the file does not have it; "mismatched", it has not the parameter's shape.
-        model_shape: the parameter's shape; () where the model has none.
+        name: the name in the file; "" if the file does not have the parameter.
+        parameter: the name in the model; "" if the model does not have the parameter.
+        shape: the shape in the file; if the file does not have the parameter, the shape in the model.
+        status: "used"; "tied", if another array that is used is the same parameter; "ignored", if the model does
+            not have the parameter; "missing", if the file does not have it; "mismatched", if the shapes differ.
+        model_shape: the shape in the model; () if the model does not have the parameter.
     """
 
     name: str
@@ -53,14 +53,17 @@ class Row:
     model_shape: tuple[int, ...] = ()
 
 
-def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: Path) -> list[Row]:
-    """Finds for every parameter of a model its name in a file, and for every name in the file its parameter.
+def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: Path) -> list[NameMatch]:
+    """Finds the name in a file of every parameter of a model, and the parameter of every name in the file.
 
-    A name in a file may have the prefix "bert." of a model inside another or lack it, and may call a LayerNorm's
-    weight and bias gamma and beta, as Google's first files did.
+    Names are found with and without the prefix "bert." of a model inside another, and a LayerNorm's weight and
+    bias also as gamma and beta, as Google's first files call them.
+
+    Args:
+        folder: the folder that error messages name.
 
     Returns:
-        the parameters in the model's order, then what is ignored, in the file's.
+        the parameters in the model's order, then the names that are ignored, in the file's order.
 
     Raises:
         InputError: two names in the file are the same parameter.
@@ -80,27 +83,27 @@ def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: P
     names: dict[int, list[str]] = {}
     for name, value in parameters.items():
         names.setdefault(id(value), []).append(name)
-    rows: list[Row] = []
+    matches: list[NameMatch] = []
     for same in names.values():
         shape = parameters[same[0]].shape
         there = [name for name in same if name in found]
         if not there:
-            rows.append(Row("", same[0], shape, "missing", shape))
+            matches.append(NameMatch("", same[0], shape, "missing", shape))
             continue
         # The decoder computes with its own bias; where a file has both, the other one may be stale.
         used = next((name for name in there if name.endswith("predictions.decoder.bias")), there[0])
         for name in there:
             file_shape = tensors[found[name]].shape
             status = "mismatched" if file_shape != shape else "used" if name == used else "tied"
-            rows.append(Row(found[name], name, file_shape, status, shape))
-    return rows + [Row(name, "", tensors[name].shape, "ignored") for name in ignored]
+            matches.append(NameMatch(found[name], name, file_shape, status, shape))
+    return matches + [NameMatch(name, "", tensors[name].shape, "ignored") for name in ignored]
 
 
-def advice(model: NamedModel, rows: list[Row]) -> str:
-    """What would read the file, where parameters are missing; "" where that is nothing, or not known."""
-    missing = [row.parameter for row in rows if row.status == "missing"]
+def advice(model: NamedModel, matches: list[NameMatch]) -> str:
+    """Says which model would read the file if parameters are missing; "" if none are, or none is known."""
+    missing = [match.parameter for match in matches if match.status == "missing"]
     inner = f"{model.base_model_prefix}."
-    head = [row.parameter for row in rows if row.parameter and not row.parameter.startswith(inner)]
+    head = [match.parameter for match in matches if match.parameter and not match.parameter.startswith(inner)]
     if missing and all(name.startswith("pooler.") for name in missing):
         return "add_pooling_layer=False makes a model without pooler"
     if missing and missing == head and hasattr(model, model.base_model_prefix):

@@ -1,4 +1,4 @@
-"""save_model: config.json and model.safetensors, as the newest transformers reads them."""
+"""save_model: writes config.json and model.safetensors as the newest transformers reads them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def save_model(model: NamedModel, folder: str | Path, dtype: DTypeLike | None = 
     """Writes config.json and model.safetensors into a folder, each whole or not at all.
 
     Args:
-        dtype: float16, float32 or float64 for the file; default the model's.
+        dtype: float16, float32 or float64 for the weights in the file; default the model's dtype.
 
     Raises:
-        InputError: the model is complex, the dtype is another, a weight is beyond its range, or the folder cannot
-            be made.
-        OSError: the disk is full, or another failure of the machine's; the files that were there stay.
+        InputError: the model is complex, dtype is none of these, a weight is beyond the range of dtype, or the
+            folder cannot be made.
+        OSError: the disk is full, or the machine failed in another way. The folder keeps the files it had.
     """
     if np.issubdtype(model.dtype, np.complexfloating):
-        raise InputError(f"the model is {model.dtype}; a checkpoint can hold float32 or float64")
+        raise InputError(f"the model is {model.dtype}; a model folder can hold float32 or float64")
     stored = model.dtype if dtype is None else np.dtype(dtype)
     if stored not in (np.float16, np.float32, np.float64):
-        raise InputError(f"dtype is {stored}; a checkpoint can hold float16, float32 or float64")
+        raise InputError(f"dtype is {stored}; a model folder can hold float16, float32 or float64")
     config = dataclasses.replace(
         model.config,
         architectures=[type(model).__name__],
@@ -52,7 +52,7 @@ def save_model(model: NamedModel, folder: str | Path, dtype: DTypeLike | None = 
             save_file(arrays, new / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
             raise OSError(f"{Path(folder) / WEIGHTS} cannot be written: {error}") from error
-        # safetensors lets only the owner read it; like any file, it is for whom the umask says.
+        # safetensors lets only the owner read it; like any file, it gets the rights that the umask sets.
         (new / WEIGHTS).chmod((new / "config.json").stat().st_mode)
 
 

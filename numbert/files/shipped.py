@@ -1,4 +1,4 @@
-"""Where the model that comes with numbert is."""
+"""The folder of the model that comes with numbert."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from numbert.errors import InputError
 
 
 def shipped_model() -> Path:
-    """The folder `weights` of a checkout, or of an installed wheel, where it lies within the package.
+    """Returns the model folder that comes with numbert: `weights` in a checkout or in the installed package.
 
     Raises:
-        InputError: it is in neither place.
+        InputError: the folder is in neither place.
     """
     package = Path(__file__).parents[1]
     for folder in (package / "weights", package.parent / "weights"):

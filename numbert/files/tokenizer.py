@@ -1,4 +1,4 @@
-"""Tokenizers in and out: tokenizer.json, or Google's vocab.txt."""
+"""Reading and writing tokenizers: tokenizer.json, or Google's vocab.txt."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ LARGEST_ID = (1 << 24) - 1
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Reads tokenizer.json; or else makes the same of vocab.txt, one token a line.
+    """Reads the tokenizer of a model folder: tokenizer.json or, if there is none, vocab.txt (one piece a line).
 
     With vocab.txt, tokenizer_config.json says whether text is lower-cased ("do_lower_case"), loses its accents
-    ("strip_accents") and is split at Chinese characters ("tokenize_chinese_chars"). What it does not say is as in
-    transformers: lower-cased, without accents, split; for a cased vocabulary "do_lower_case": false must be there.
-    tokenizer.json says these things itself and is followed; where tokenizer_config.json disagrees, one line tells
-    so on stderr (through the logger "numbert").
+    ("strip_accents") and is split at Chinese characters ("tokenize_chinese_chars"). The defaults are those of
+    transformers: lower-cased, without accents, split; so a cased vocabulary needs "do_lower_case": false.
+    tokenizer.json says these things itself and is followed. If tokenizer_config.json disagrees with it, one line
+    on stderr says so (through the logger "numbert").
 
-    Where a token stands twice in vocab.txt, the last line counts, as in transformers, and the other line's id has
-    no token: the number of ids is `vocabulary_size`, not the number of tokens.
+    If vocab.txt has a piece twice, the last line counts, as in transformers, and the id of the other line has no
+    piece. The number of ids is therefore `vocabulary_size` and not the number of pieces.
 
-    Tokens that were added to the vocabulary are one piece each. Their ids are in tokenizer_config.json
+    A token that was added to the vocabulary is never cut. The ids of added tokens are in tokenizer_config.json
     ("added_tokens_decoder") or else in added_tokens.json. A token that tokenizer_config.json or
-    special_tokens_map.json names as special, and that has an id, is one piece as well.
+    special_tokens_map.json names as special, and that has an id, is not cut either.
 
-    Truncation and padding stored in tokenizer.json are turned off: they are one user's choice (all-MiniLM-L6-v2
-    stores 128), and would cut off text that the model could read without a word.
+    Truncation and padding that tokenizer.json stores are turned off: they are one user's choice (all-MiniLM-L6-v2
+    stores 128), and would silently cut off text that the model could read.
 
     Raises:
-        InputError: neither file is there, one is broken, a special token is not in the vocabulary, an added token
-            has the id of another, or vocab.txt is for a tokenizer with other rules than BERT's.
+        InputError: the folder has neither file, a file is broken, a special token is not in the vocabulary, an
+            added token has the id of another, or vocab.txt belongs to a tokenizer with other rules than BERT's.
     """
     tokenizer, notes = _load(Path(folder))
     for note in notes:
@@ -65,7 +65,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 
 def tokenizer_notes(folder: str | Path) -> list[str]:
-    """Where a folder's tokenizer files disagree, or why they cannot be read, in one line each."""
+    """Says where the tokenizer files of a folder disagree, or why they cannot be read, in one line each."""
     folder = Path(folder)
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
         return []
@@ -76,7 +76,7 @@ def tokenizer_notes(folder: str | Path) -> list[str]:
 
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:
-    """The highest id + 1, which is how many rows the word embeddings need; there may be fewer tokens."""
+    """Returns the highest id + 1, the number of rows that the word embeddings need; there may be fewer pieces."""
     return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
@@ -86,13 +86,16 @@ def bert_tokenizer(
     strip_accents: bool | None = None,
     tokenize_chinese_chars: bool = True,
 ) -> Tokenizer:
-    """BERT's tokenizer for a vocabulary: clean, split at spaces and punctuation, then the longest pieces first.
+    """Makes BERT's tokenizer for a vocabulary (Devlin et al. 2019; transformers' BertTokenizer).
 
-    One text becomes [CLS] A [SEP], a pair [CLS] A [SEP] B [SEP] with token type 1 from B on.
+    It cleans the text, splits it into words at white space and punctuation, and cuts each word into the longest
+    pieces of the vocabulary, from left to right. One text becomes [CLS] A [SEP], a pair [CLS] A [SEP] B [SEP] with
+    token type 1 from B on.
 
     Args:
-        vocab: each token and its id, the five special tokens among them.
-        strip_accents: None for as do_lower_case.
+        vocab: the id of each piece and of the five special tokens.
+        strip_accents: whether accents are removed; None means the same as do_lower_case.
+        tokenize_chinese_chars: whether each Chinese character is a word of its own.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -120,7 +123,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, max_length: int | N
     Truncation and padding are not stored.
 
     Args:
-        max_length: the model's max_position_embeddings, at which transformers truncates when asked to.
+        max_length: the model's max_position_embeddings, at which transformers truncates if it is asked to.
 
     Raises:
         InputError: the folder cannot be made.
@@ -146,7 +149,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, max_length: int | N
 
 
 def _load(folder: Path) -> tuple[Tokenizer, list[str]]:
-    """-> the tokenizer, and where the files disagree, in one line each."""
+    """Returns the tokenizer, and a line for each point in which the files disagree."""
     from tokenizers import Tokenizer  # here, because it takes as long to import as NumPy
 
     config_path = folder / "tokenizer_config.json"
@@ -176,7 +179,7 @@ def _load(folder: Path) -> tuple[Tokenizer, list[str]]:
 
 
 def _read_vocab(path: Path) -> dict[str, int]:
-    """Each token and its line, counted from 0; the last one, where it has several."""
+    """Reads each piece and its line, counted from 0; if a piece has several lines, the last one."""
     try:
         # Only "\n" ends a line (and "\r\n"): a vocabulary may hold the other characters that str.splitlines()
         # splits at. A byte order mark, which some editors put before the first line, is no part of it.
@@ -187,7 +190,7 @@ def _read_vocab(path: Path) -> dict[str, int]:
 
 
 def _check_class(folder: Path, config: dict[str, Any]) -> None:
-    """Raises InputError where vocab.txt is for other rules than BERT's, which would make nonsense of text."""
+    """Raises InputError if vocab.txt belongs to other rules than BERT's, by which text would become nonsense."""
     name, named = "tokenizer_config.json", config.get("tokenizer_class")
     if named is None:  # some models name it here, the Japanese ones among them
         name, named = "config.json", _read_json(folder / "config.json").get("tokenizer_class")
@@ -199,7 +202,7 @@ def _check_class(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _disagreements(tokenizer: Tokenizer, folder: Path, config: dict[str, Any]) -> list[str]:
-    """What tokenizer_config.json says otherwise than the tokenizer does, in one line each."""
+    """Says in one line each what the tokenizer does otherwise than tokenizer_config.json says."""
 
     def normalized(text: str) -> str:
         return tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
@@ -218,7 +221,7 @@ def _disagreements(tokenizer: Tokenizer, folder: Path, config: dict[str, Any]) -
 
 
 def _options(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The arguments of `bert_tokenizer` that a tokenizer_config.json gives."""
+    """Reads the arguments of `bert_tokenizer` that a tokenizer_config.json holds."""
     options = {}
     for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         value = values.get(key)
@@ -230,7 +233,7 @@ def _options(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where there is no file."""
+    """Reads the JSON object in a file; an empty one if there is no file."""
     if not path.exists():
         return {}
     try:
@@ -248,7 +251,7 @@ def _check_special(token: str, index: int | None, path: Path) -> None:
 
 
 def _say_once(line: str) -> None:
-    """To the user: on stderr, unless the program has set up logging in another way."""
+    """Tells the user, once, on stderr, unless the program has set up logging in another way."""
     if line not in _SAID:
         _SAID.add(line)
         logging.getLogger("numbert").warning(line)
@@ -270,11 +273,11 @@ class _AddedToken:
 
 
 def _with_added_tokens(tokenizer: Tokenizer, path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
-    """The tokenizer with what the files beside it add.
+    """Returns the tokenizer with the tokens that the files beside it add.
 
     Args:
-        path: the file that it is from. What tokenizer.json says of a token goes before what is said beside it.
-        notes: takes a line for each token that is left out, as tokenizer.json says otherwise.
+        path: the file that the tokenizer is from. tokenizer.json is followed where other files disagree with it.
+        notes: gets a line for each token that is left out because tokenizer.json disagrees.
     """
     from tokenizers import AddedToken, Tokenizer
 
@@ -310,7 +313,7 @@ def _with_added_tokens(tokenizer: Tokenizer, path: Path, config: dict[str, Any],
 
 
 def _read_added_tokens(folder: Path, config: dict[str, Any]) -> list[_AddedToken]:
-    """Those with an id, in tokenizer_config.json or else in added_tokens.json; then those named as special."""
+    """Reads the tokens with an id, from tokenizer_config.json or else added_tokens.json, and the special ones."""
     special = _named_as_special(_read_json(folder / "special_tokens_map.json")) | _named_as_special(config)
     path, added = folder / "tokenizer_config.json", []
     if (decoder := config.get("added_tokens_decoder")) is not None:
@@ -351,7 +354,7 @@ def _named_as_special(values: dict[str, Any]) -> dict[str, dict[str, bool]]:
 
 
 def _matched(values: dict[str, Any], special: bool) -> dict[str, bool]:
-    """As the file says; else within words as well, and a special one in the text before it is lower-cased."""
+    """How a token is matched, as the file says; by default also within words, and if special in the raw text."""
     special = values.get("special", special) is True
     how = {key: values.get(key) is True for key in ("single_word", "lstrip", "rstrip")}
     return how | {"normalized": values.get("normalized", not special) is True, "special": special}
@@ -361,7 +364,7 @@ def _matched(values: dict[str, Any], special: bool) -> dict[str, bool]:
 
 
 def _lines(vocab: dict[str, int]) -> Iterator[str]:
-    """Each token in the line of its id; where an id has none, the next one, of which the last line counts."""
+    """Yields each piece on the line of its id; an id without a piece gets the next one, whose last line counts."""
     line = 0
     for token, index in sorted(vocab.items(), key=lambda item: item[1]):
         while line <= index:
@@ -370,7 +373,7 @@ def _lines(vocab: dict[str, int]) -> Iterator[str]:
 
 
 def _is_plain(token: dict[str, Any]) -> bool:
-    """Whether an added token is one that `bert_tokenizer` adds, and as it does."""
+    """Whether `bert_tokenizer` adds this token, and matches it in the same way."""
     matched = {key: value for key, value in token.items() if key not in ("id", "content")}
     return token["content"] in SPECIAL_TOKENS.values() and matched == _matched({}, special=True)
 

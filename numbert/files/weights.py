@@ -1,4 +1,4 @@
-"""Checkpoint: the weights in a folder, mapped into memory; load_into gives them to a model."""
+"""StoredWeights: the weights in a model folder, mapped into memory. load_into puts them into a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from numbert.errors import InputError, abridged
-from numbert.files.names import NamedModel, Row, advice, match_names
+from numbert.files.names import NamedModel, NameMatch, advice, match_names
 from numbert.nn.array import Array
 
 WEIGHTS = "model.safetensors"
@@ -26,7 +26,7 @@ FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one array lies: its file, type ("F32"), shape, and first byte within the mapped file."""
+    """One array in a file: the file, the type ("F32"), the shape, and the first byte within the mapped file."""
 
     file: Path
     dtype: str
@@ -35,20 +35,20 @@ class StoredTensor:
     mapped: mmap.mmap
 
 
-class Checkpoint:
-    """The weights in a folder: model.safetensors, or the shards that model.safetensors.index.json names.
+class StoredWeights:
+    """The weights in a model folder: model.safetensors, or the shards that model.safetensors.index.json names.
 
-    Opening reads the headers alone. An array is a view of the mapped file: a page is read from disk when it is
-    first used, and copied when it is first written to, so that the file is never changed. While a model lives,
-    its file may be replaced but must not be written over in place (numbert replaces).
+    Opening the folder reads only the headers. An array is a view of the mapped file: a page is read when it is
+    first used, and copied when it is first written to, so that the file is never changed. While a model is in
+    use, its file may be replaced (as numbert does) but must not be overwritten in place.
 
     Attributes:
-        folder: where the files are.
-        tensors: each name in the files, and where its array lies.
-        dtype: float64 if every weight is float64, else float32.
+        folder: the folder of the files.
+        tensors: the arrays in the files, by name.
+        dtype: float64 if all weights are float64, else float32.
 
     Raises:
-        InputError: there is no such folder, no weights in it, or a file is broken.
+        InputError: there is no such folder, it has no weights, or a file is broken.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,10 +66,10 @@ class Checkpoint:
         self.dtype = np.dtype(np.float64 if types == {"F64"} else np.float32)
 
     def read(self, name: str) -> Array:
-        """One array: float64, float32 or float16 as a view of the file, bfloat16 as a new float32.
+        """Returns one array: float64, float32 or float16 as a view of the file, bfloat16 as a new float32 array.
 
         Raises:
-            InputError: its type is none of these.
+            InputError: the array's type is none of these.
         """
         tensor = self.tensors[name]
         if tensor.dtype not in FLOATS:
@@ -85,30 +85,32 @@ class Checkpoint:
         return np.require(array, requirements=["ALIGNED"])
 
 
-def load_into(model: NamedModel, checkpoint: Checkpoint) -> None:
-    """Gives a model the checkpoint's arrays: views where the types agree, else converted; all or nothing.
+def load_into(model: NamedModel, weights: StoredWeights) -> None:
+    """Puts the stored arrays into a model: all of them, or none.
+
+    An array of the model's dtype stays a view of the mapped file; any other is converted.
 
     Raises:
-        InputError: a parameter is missing, an array has another shape or a type that cannot be read, a parameter
-            is there under two names, or arrays that the configuration ties differ.
+        InputError: a parameter is missing, an array has another shape or a type that cannot be read, the file has
+            a parameter under two names, or two arrays differ that the configuration ties.
     """
     parameters = dict(model.all_named_parameters())
-    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
-    for row in rows:
-        if row.status == "mismatched":
+    matches = match_names(model, weights.tensors, weights.folder)
+    for match in matches:
+        if match.status == "mismatched":
             raise InputError(
-                f"{row.name} in {checkpoint.tensors[row.name].file} has shape {list(row.shape)}; "
-                f"a {type(model).__name__} of this configuration needs {list(row.model_shape)}"
+                f"{match.name} in {weights.tensors[match.name].file} has shape {list(match.shape)}; "
+                f"a {type(model).__name__} of this configuration needs {list(match.model_shape)}"
             )
-    missing = [row.parameter for row in rows if row.status == "missing"]
+    missing = [match.parameter for match in matches if match.status == "missing"]
     if missing:
-        what_helps = advice(model, rows)
+        what_helps = advice(model, matches)
         raise InputError(
-            f"{checkpoint.folder} has no {abridged(missing)}, which {type(model).__name__} needs"
+            f"{weights.folder} has no {abridged(missing)}, which {type(model).__name__} needs"
             + (f"; {what_helps}" if what_helps else "")
         )
-    arrays = {row.parameter: checkpoint.read(row.name) for row in rows if row.status == "used"}
-    _check_ties(rows, parameters, arrays, checkpoint)
+    arrays = {match.parameter: weights.read(match.name) for match in matches if match.status == "used"}
+    _check_ties(matches, parameters, arrays, weights)
     for name in arrays:  # converted one at a time
         arrays[name] = arrays[name].astype(model.dtype, copy=False)
     for name, array in arrays.items():
@@ -116,17 +118,17 @@ def load_into(model: NamedModel, checkpoint: Checkpoint) -> None:
 
 
 def _check_ties(
-    rows: list[Row], parameters: dict[str, Any], arrays: dict[str, Array], checkpoint: Checkpoint
+    matches: list[NameMatch], parameters: dict[str, Any], arrays: dict[str, Array], weights: StoredWeights
 ) -> None:
-    """Raises InputError where the file holds a second array for a tied parameter, and it is another one."""
+    """Raises InputError if the file holds two different arrays for a tied parameter."""
     used = {id(parameters[name]): (name, array) for name, array in arrays.items()}
-    for row in rows:
+    for match in matches:
         # cls.predictions.bias differs where a decoder that is not tied was trained; no model computes with it.
-        if row.status == "tied" and not row.parameter.endswith("predictions.bias"):
-            name, array = used[id(parameters[row.parameter])]
-            if not np.array_equal(checkpoint.read(row.name), array):
+        if match.status == "tied" and not match.parameter.endswith("predictions.bias"):
+            name, array = used[id(parameters[match.parameter])]
+            if not np.array_equal(weights.read(match.name), array):
                 raise InputError(
-                    f"{row.name} in {checkpoint.folder} differs from {name}, but config.json ties the two; "
+                    f"{match.name} in {weights.folder} differs from {name}, but config.json ties the two; "
                     'set "tie_word_embeddings": false there to use both'
                 )
 
@@ -193,7 +195,7 @@ def _what_is_wrong(path: Path, error: SafetensorError) -> str:
 
 
 def _promised_size(path: Path) -> int | None:
-    """How long a file should be by its header, as far as that is there; None where there is no sense in it."""
+    """The size in bytes that a file should have by its header; None if the header cannot be read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= 100_000_000 else b""  # the format's own limit
@@ -216,7 +218,7 @@ def _no_weights(folder: Path) -> InputError:
 
 
 def _refusal(name: str) -> str:
-    """Why a pickle is not opened, and how to convert one; weights_only keeps PyTorch from running code in it."""
+    """Says why a pickle is not opened, and how to convert one without running the code in it (weights_only)."""
     return (
         "opening a pickle can run any code, so numbert does not; PyTorch converts it: import torch, "
         "safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "

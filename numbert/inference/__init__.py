@@ -1,4 +1,4 @@
-"""A trained model on text: fill masks, judge a next sentence, turn sentences into vectors."""
+"""Using a trained model on text: fill masks, judge a next sentence, make vectors of texts."""
 
 from numbert.inference.embed import embed, overlong
 from numbert.inference.fill_mask import FilledMask, Guess, fill_mask

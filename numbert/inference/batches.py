@@ -1,4 +1,4 @@
-"""Texts as the arrays that a model takes, those of similar length together."""
+"""Making the arrays that a model takes of texts; texts of similar length go together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def as_batch_size(value: Any) -> int:
-    """How many texts are computed at a time.
+    """Returns the number of texts that are computed at a time.
 
     Raises:
-        InputError: it is no integer, or below 1.
+        InputError: the value is no integer, or is below 1.
     """
     batch_size = as_integer("batch_size", value)
     if batch_size < 1:
@@ -31,7 +31,17 @@ def as_batch_size(value: Any) -> int:
 def batches(
     encodings: Sequence[Encoding], batch_size: int, model: BertPreTrainedModel, progress: bool
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
-    """Texts of similar length together, padded to the longest of them: (their indices, the model's inputs)."""
+    """Puts texts of similar length together, padded to the longest of them.
+
+    Args:
+        encodings: the texts, as the tokenizer encodes them.
+        batch_size: the largest b.
+        progress: whether to show a bar on stderr.
+
+    Yields:
+        the indices of b texts, [b]; and the model's inputs, integers [b,l]: input_ids, attention_mask,
+        token_type_ids.
+    """
     pad_id = model.config.pad_token_id or 0
     order = np.argsort([-len(encoding) for encoding in encodings], kind="stable")
     with bar(progress, len(encodings), " texts") as advance:
@@ -53,7 +63,7 @@ def batches(
 
 
 def refuse_overlong(encoding: Encoding, text: str, model: BertPreTrainedModel) -> None:
-    """Raises InputError where a text has more tokens than the model has positions."""
+    """Raises InputError if a text has more tokens than the model has positions."""
     limit = model.config.max_position_embeddings
     if len(encoding) > limit:
         raise InputError(f"{shown(text)} has {len(encoding)} tokens; the model has {limit} positions")

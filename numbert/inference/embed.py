@@ -1,4 +1,4 @@
-"""embed: a vector for each text."""
+"""embed: makes a vector of each text."""
 
 from __future__ import annotations
 
@@ -28,19 +28,25 @@ def embed(
     progress: bool = False,
     on_cut: Callable[[list[int]], None] | None = None,
 ) -> Array:
-    """One vector for each text, the mean of its tokens' last hidden states: [len(texts), e], the model's dtype.
+    """Returns a vector for each text, the mean of the last hidden states of its tokens.
 
-    Texts are computed in batches of similar length and come back in their order. Of a text with more tokens
-    than the model has positions, l, only the beginning counts: [CLS], its first l - 2 tokens, [SEP].
+    Texts are computed in batches of similar length; the vectors are in the order of the texts. A text with more
+    tokens than the model has positions, l, is cut: [CLS], its first l - 2 tokens, [SEP] count.
 
     Args:
-        model: a BertModel, or a model with heads, whose encoder is taken.
+        model: a BertModel, or a model with heads, of which only the BertModel inside is used.
         texts: one text, or a list, tuple, array, Series or generator of texts.
-        on_cut: called before anything is computed, and only if texts are cut, with the indices of these.
+        batch_size: how many texts are computed at a time.
+        progress: whether to show a bar on stderr.
+        on_cut: a function that is called with the indices of the texts that are cut, if there are any, before
+            anything is computed.
+
+    Returns:
+        [len(texts),e] in the model's dtype.
 
     Raises:
-        InputError: there are no texts, one is no text or has no token in it, batch_size is below 1, or model and
-            tokenizer are none.
+        InputError: there are no texts, one of them is no str or has no token, batch_size is below 1, the model has
+            no BertModel in it, or tokenizer is no `tokenizers.Tokenizer`.
     """
     encoder = encoder_of(model, "embed(model, tokenizer, texts)")
     batch_size = as_batch_size(batch_size)
@@ -61,10 +67,10 @@ def embed(
 
 
 def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iterable[str]) -> list[int]:
-    """Which texts `embed` would cut: those with more tokens than the model has positions.
+    """Returns the indices of the texts that `embed` would cut, because they have too many tokens.
 
     Raises:
-        InputError: as `embed`, unless there are no texts.
+        InputError: `embed` would raise it, except that there may be no texts.
     """
     encoder = encoder_of(model, "overlong(model, tokenizer, texts)")
     return _encodings_and_cut(encoder, tokenizer, as_texts(texts))[1]
@@ -73,7 +79,7 @@ def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iter
 def _encodings_and_cut(
     encoder: BertModel, tokenizer: Tokenizer, texts: list[str]
 ) -> tuple[list[Encoding], list[int]]:
-    """Each text as [CLS] tokens [SEP], no longer than the model; and the indices of those that were."""
+    """Encodes each text as [CLS] tokens [SEP], cut to the model's length; and tells the indices of those cut."""
     cut: list[int] = []
     tokenizer = as_tokenizer(tokenizer)
     pieces = tokenizer.encode_batch(texts, add_special_tokens=False)

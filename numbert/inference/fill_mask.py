@@ -1,4 +1,4 @@
-"""fill_mask: the most probable words for each [MASK]."""
+"""fill_mask: finds the most probable pieces for each [MASK]."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Guess:
-    """A word for a mask, and its probability among all words of the vocabulary."""
+    """A piece that is offered for a mask.
+
+    Attributes:
+        token: the piece, or "id N" if the tokenizer has none for that id.
+        probability: its probability among all pieces of the vocabulary, from 0 to 1.
+    """
 
     token: str
     probability: float
@@ -30,12 +35,18 @@ class Guess:
 
 @dataclass
 class FilledMask:
-    """One text with, for each of its masks in turn, the best guesses, best first."""
+    """One text and the guesses for its masks.
+
+    Attributes:
+        text: the text, as it was given.
+        masks: for each [MASK] in the text, in order, the best guesses, best first.
+    """
 
     text: str
     masks: list[list[Guess]]
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dict that JSON can hold."""
         return asdict(self)
 
 
@@ -47,20 +58,24 @@ def fill_mask(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[FilledMask]:
-    """The top_k most probable words for every [MASK] in every text. Only the masked positions are decoded.
+    """Finds the top_k most probable pieces for every [MASK] in every text. Only masked positions are decoded.
 
     Args:
         texts: one text, or a list, tuple, array, Series or generator of texts.
+        top_k: the number of guesses for each mask.
+        batch_size: how many texts are computed at a time.
+        progress: whether to show a bar on stderr.
 
     Returns:
-        for each text, in order, its masks; of one text a list of one.
+        a FilledMask for each text, in order; for a single text a list of one.
 
     Raises:
-        InputError: a text has no [MASK] or more tokens than the model has positions, or is no text; top_k is not
-            between 1 and the size of the vocabulary; batch_size is below 1; or the model has no such head.
+        InputError: a text has no [MASK], has more tokens than the model has positions, or is no str; top_k is not
+            between 1 and the size of the vocabulary; batch_size is below 1; or the model has no head for masked
+            tokens.
     """
     require_head(
-        model, (BertForMaskedLM, BertForPreTraining), "masked words", "fill_mask(model, tokenizer, texts)"
+        model, (BertForMaskedLM, BertForPreTraining), "masked tokens", "fill_mask(model, tokenizer, texts)"
     )
     tokenizer = as_tokenizer(tokenizer)
     batch_size = as_batch_size(batch_size)

@@ -1,4 +1,4 @@
-"""What a function needs of the model that it is given."""
+"""Checks that a model has what a function needs of it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numbert.errors import InputError
 
 
 def encoder_of(model: Any, call: str) -> BertModel:
-    """A BertModel itself, or the one inside a model with heads.
+    """Returns a BertModel itself, or the one inside a model with heads.
 
     Args:
-        call: what the error calls the function, as "embed(model, tokenizer, texts)".
+        call: how the error message calls the function, such as "embed(model, tokenizer, texts)".
 
     Raises:
-        InputError: it is no such model.
+        InputError: the model is neither.
     """
     if isinstance(model, BertPreTrainedModel):
         encoder = getattr(model, model.base_model_prefix, model)
@@ -26,7 +26,7 @@ def encoder_of(model: Any, call: str) -> BertModel:
 
 
 def require_head(model: Any, classes: tuple[type[BertPreTrainedModel], ...], head: str, call: str) -> None:
-    """Raises InputError unless the model is of one of the classes, which have the head."""
+    """Raises InputError unless the model belongs to one of the classes, which are those with the head."""
     if not isinstance(model, classes):
         names = " or ".join(cls.__name__ for cls in classes)
         raise InputError(f"{call} needs the head for {head}, as in {names}; model is a {type(model).__name__}")

@@ -1,4 +1,4 @@
-"""next_sentence: how probably one text follows another."""
+"""next_sentence: judges how probable it is that one text follows another."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def next_sentence(
     first: str,
     second: str,
 ) -> float:
-    """The probability that the second text follows the first.
+    """Returns the probability, from 0 to 1, that the second text follows the first.
 
     Raises:
-        InputError: a text is none or has no token in it, together they have more tokens than the model has
-            positions, or the model has no such head.
+        InputError: one of the texts is no str or has no token, together they have more tokens than the model has
+            positions, or the model has no head for the next sentence.
     """
     require_head(
         model,

@@ -1,4 +1,4 @@
-"""Texts and tokenizers as a user gives them, checked."""
+"""Checks of the texts and tokenizers that a user gives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def as_texts(texts: str | Iterable[str]) -> list[str]:
-    """One text, or a list, tuple, array, Series or generator of texts, as a list of str.
+    """Returns one text, or a list, tuple, array, Series or generator of texts, as a list of str.
 
     Raises:
-        InputError: it is none of these, or `as_text` refuses one of them.
+        InputError: texts is none of these, or `as_text` refuses one of them.
     """
     if isinstance(texts, str):
         texts = [texts]
@@ -26,10 +26,13 @@ def as_texts(texts: str | Iterable[str]) -> list[str]:
 
 
 def as_text(name: str, text: Any) -> str:
-    """A text as a plain str.
+    """Returns a text as a plain str.
+
+    Args:
+        name: how the error message calls the text.
 
     Raises:
-        InputError: it is no str, or has a lone surrogate in it, which is half of a character.
+        InputError: the text is no str, or has a lone surrogate in it, which is half of a character.
     """
     if not isinstance(text, str):
         raise InputError(f"{name} is {shown(text)}, a {type(text).__name__}; it must be a str")
@@ -42,10 +45,10 @@ def as_text(name: str, text: Any) -> str:
 
 
 def as_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, or a copy of one that pads: its padding would count as text.
+    """Returns the tokenizer; one that pads is copied without its padding, which would count as text.
 
     Raises:
-        InputError: it is none of the library's.
+        InputError: the tokenizer is no `tokenizers.Tokenizer`.
     """
     if not (hasattr(tokenizer, "encode_batch") and hasattr(tokenizer, "post_process")):
         raise InputError(

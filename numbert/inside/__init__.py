@@ -1,1 +1,1 @@
-"""Looking inside a model: its parameters, its shapes, its files."""
+"""Looking inside a model: its parameters, the shapes of its layers' outputs, the names in its files."""

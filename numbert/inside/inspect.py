@@ -1,4 +1,4 @@
-"""What is in a checkpoint, and which parameter each of its names becomes: `numbert inspect FOLDER`."""
+"""What is in a model folder, and which parameter each of its names becomes: `numbert inspect FOLDER`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from numbert.bert.tasks import registry
 from numbert.config import BertConfig
-from numbert.files.names import Row, advice, match_names
+from numbert.files.names import NameMatch, advice, match_names
 from numbert.files.tokenizer import tokenizer_notes
-from numbert.files.weights import Checkpoint
+from numbert.files.weights import StoredWeights
 from numbert.nn.switches import uninitialized
 
 # What a file calls its types, as NumPy (and, for the last, PyTorch) calls them.
@@ -20,18 +20,18 @@ DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bf
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` finds; printed, it is a table.
+    """What `inspect` finds. `print` shows it as a table.
 
     Attributes:
-        folder: what was inspected.
+        folder: the model folder.
         architecture: the class that config.json names, or None.
-        model: the class whose parameters the rows show: that one if numbert has it, else BertModel.
+        model: the class whose parameters the rows show: the one in config.json if numbert has it, else BertModel.
         parameters: how many numbers that model learns.
-        dtype: of the arrays that it would read, as "float32".
+        dtype: the dtype of the arrays that the model would read, such as "float32".
         counts: how many rows have each status.
-        advice: what to try where parameters are missing, or "".
-        rows: one for each name, as `match_names` gives them.
-        tokenizer: where the tokenizer's files disagree, or why they cannot be read, in one line each.
+        advice: what to try if parameters are missing, or "".
+        rows: one for each name, as `match_names` returns them.
+        tokenizer: a line for each point in which the tokenizer's files disagree, or why they cannot be read.
     """
 
     folder: str
@@ -41,15 +41,15 @@ class Inspection:
     dtype: str
     counts: dict[str, int]
     advice: str
-    rows: list[Row]
+    rows: list[NameMatch]
     tokenizer: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the fields as a dict that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """A row for each name, a line of sums, what to try, and what is odd about the tokenizer."""
+        """Returns a row for each name, a line of sums, the advice, and the notes on the tokenizer."""
         cells = [("in the file", f"in {self.model}", "shape", "")]
         cells += [(row.name or "-", row.parameter or "-", _shape(row), row.status) for row in self.rows]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
@@ -63,20 +63,20 @@ class Inspection:
 
 
 def inspect(folder: str | Path) -> Inspection:
-    """Matches the names in a folder's checkpoint with a model's; reads headers, and no weights.
+    """Matches the names in a model folder with those of a model. It reads the headers and no weights.
 
     Raises:
-        InputError: as `BertModel.from_pretrained`, except that what is missing or has another shape becomes a row.
+        InputError: a file is missing or broken. (A parameter that is missing or has another shape becomes a row.)
     """
-    checkpoint = Checkpoint(folder)
+    weights = StoredWeights(folder)
     config = BertConfig.from_file(Path(folder) / "config.json")
     named = config.architectures[0] if config.architectures else None
     cls = next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
     with uninitialized():
         model = cls(config)  # type: ignore[call-arg]  # seed and dtype have defaults
-    rows = match_names(model, checkpoint.tensors, checkpoint.folder)
+    rows = match_names(model, weights.tensors, weights.folder)
     counts = Counter(row.status for row in rows)
-    dtypes = {checkpoint.tensors[row.name].dtype for row in rows if row.name and row.parameter}
+    dtypes = {weights.tensors[row.name].dtype for row in rows if row.name and row.parameter}
     return Inspection(
         folder=str(folder),
         architecture=named,
@@ -90,6 +90,6 @@ def inspect(folder: str | Path) -> Inspection:
     )
 
 
-def _shape(row: Row) -> str:
+def _shape(row: NameMatch) -> str:
     wanted = f", not {list(row.model_shape)}" if row.status == "mismatched" else ""
     return f"{list(row.shape)}{wanted}"

@@ -1,4 +1,4 @@
-"""The shape that every layer of a model puts out, in letters and in numbers."""
+"""The shape of every layer's output, in letters and in numbers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ from numbert.nn.switches import no_grad
 
 
 @dataclasses.dataclass
-class ShapeRow:
-    """The output of one layer: its name, its shape in letters, and in numbers."""
+class LayerShape:
+    """The output of one layer.
+
+    Attributes:
+        name: the layer's dotted name; "NAME/FIELD" or "NAME/INDEX" for one of several outputs, and
+            "NAME.saved.KEY" for what the layer remembers.
+        letters: the shape in letters, such as ("b", "l", "e").
+        numbers: the shape in numbers.
+    """
 
     name: str
     letters: tuple[str, ...]
     numbers: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dict that JSON can hold."""
         return {"name": self.name, "letters": list(self.letters), "numbers": list(self.numbers)}
 
 
@@ -39,15 +47,15 @@ def shapes(
     batch: int = 1,
     length: int = 13,
     saved: bool = False,
-) -> list[ShapeRow]:
-    """The shape that every layer puts out, in the order in which they finish.
+) -> list[LayerShape]:
+    """Finds the shape of every layer's output, in the order in which the layers finish.
 
-    Nothing of the real size is computed: a tiny twin of the model, whose sizes all differ, runs and tells the
-    letters, and the letters tell the numbers.
+    Nothing of the real size is computed. A tiny twin of the model, whose sizes all differ, runs and shows the
+    letters, and the letters give the numbers.
 
     Args:
         batch, length: b and l.
-        saved: also what each layer remembers for backward, such as query_layer and attention_probs.
+        saved: whether to include what each layer remembers for backward, such as query_layer.
 
     Raises:
         InputError: batch or length is below 1.
@@ -97,7 +105,7 @@ def shapes(
         if len(letters) == 4 and letters[2] == "l" and name.endswith(("key_layer", "value_layer")):
             letters[2] = "r"
         numbers = tuple(number_of[letter] if letter in number_of else int(letter) for letter in letters)
-        table.append(ShapeRow(name, tuple(letters), numbers))
+        table.append(LayerShape(name, tuple(letters), numbers))
     return table
 
 
@@ -117,8 +125,8 @@ def _record(
         rows.append((name, output.shape))
 
 
-def shapes_table(rows: list[ShapeRow]) -> str:
-    """The rows as aligned text."""
+def shapes_table(rows: list[LayerShape]) -> str:
+    """Formats the rows as aligned text, a line for each."""
     names = max(len(row.name) for row in rows)
     letters = max(len(",".join(row.letters)) for row in rows) + 2
     return "\n".join(

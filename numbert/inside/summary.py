@@ -9,10 +9,10 @@ from numbert.nn.module import Module
 
 
 def summary(model: Module, depth: int = 3) -> str:
-    """The table of layers and their parameters, down to a depth.
+    """Returns the table of layers and their numbers of parameters, down to a depth.
 
-    Like that table it counts a parameter in every layer that uses it, so a tied decoder counts again; a last
-    line counts each once.
+    Like torchinfo's table it counts a parameter in every layer that uses it, so the weight of a tied decoder
+    counts twice; a last line counts each parameter once.
 
     Raises:
         InputError: depth is below 1.
@@ -37,7 +37,7 @@ def summary(model: Module, depth: int = 3) -> str:
 def _summary_rows(
     module: Module, level: int, depth: int, indices: dict[int, int]
 ) -> Iterator[tuple[str, int, int]]:
-    """For each layer its line, and how many parameters it has and can learn, where its own layers do not tell."""
+    """Yields the line of each layer, with its parameters, all and trainable, unless its own layers show them."""
     for _, child in module.named_children():
         if not child.listed:
             continue

@@ -1,4 +1,7 @@
-"""What any network needs: Module and Parameter, the layers, and mathematics as pairs of plain functions."""
+"""What any network needs: Module and Parameter, the layers, and mathematics as pairs of functions.
+
+Each function has its backward; nothing here knows BERT.
+"""
 
 from numbert.nn import functional
 from numbert.nn.activations import (

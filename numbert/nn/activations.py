@@ -19,7 +19,7 @@ from numbert.nn.module import Module
 
 
 class Activation(Module):
-    """[..., f] -> [..., f], element by element; a subclass names its pair of functions."""
+    """A function applied element by element. [..., f] -> [..., f]. A subclass names its pair of functions."""
 
     def forward(self, x: Array) -> Array:
         """[..., f] -> [..., f]."""
@@ -31,14 +31,16 @@ class Activation(Module):
         return self.function_backward(d_output, self.recall().x)
 
     def function(self, x: Array) -> Array:
+        """The function itself. [..., f] -> [..., f]."""
         raise NotImplementedError
 
     def function_backward(self, d_output: Array, x: Array) -> Array:
+        """Its backward. d_output [..., f], x [..., f] -> d_x [..., f]."""
         raise NotImplementedError
 
 
 class GELUActivation(Activation):
-    """x Phi(x), with Phi the cumulative distribution of the normal. See `gelu`."""
+    """x Phi(x), with Phi the cumulative distribution function of the standard normal. See `gelu`."""
 
     function = staticmethod(gelu)
     function_backward = staticmethod(gelu_backward)
@@ -70,7 +72,7 @@ class SiLU(Activation):
 
 
 class Tanh(Activation):
-    """tanh(x). It remembers its output, which the pooler keeps anyway, and not its input. See `tanh`."""
+    """tanh(x). It remembers its output and not its input, because its derivative needs only that. See `tanh`."""
 
     def forward(self, x: Array) -> Array:
         """[..., f] -> [..., f]."""

@@ -8,8 +8,8 @@
 | h | heads | | n | layers |
 | e | hidden size | | t | token types |
 
-So `attention_scores [b,h,l,r]` has a number for each sequence, head, query and key. Where a function works on any
-number of rows, n is their number: `[n,e]`.
+So `attention_scores [b,h,l,r]` has a number for each sequence, head, query and key. In a function that works on
+any number of rows, n is that number: `[n,e]`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Scaled dot-product attention, a layer for each step, so that each step can be watched and replaced.
+"""Scaled dot-product attention as one layer for each step, so that each step can be watched and replaced.
 
-attention_scores = query key^T / sqrt(d), plus the mask, softmax, (dropout), context = attention_probs value
-(Vaswani et al. 2017, arXiv:1706.03762, 3.2.1). None has parameters. Derivations: docs/derivations.md#attention.
+The steps are: attention_scores = query key^T / sqrt(d); the mask is added; softmax; dropout; context =
+attention_probs value (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1). None of these layers has parameters.
+The derivations are in docs/derivations.md#attention.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numbert.nn.module import Module
 
 
 class AttentionScores(Module):
-    """query key^T / sqrt(d). [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
+    """Computes query key^T / sqrt(d). [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
 
     listed = False
 
@@ -35,16 +36,17 @@ class AttentionScores(Module):
 
 
 class AttentionMask(Module):
-    """attention_scores + attention_mask. [b,h,l,r] -> [b,h,l,r]. It runs only where there is a mask."""
+    """Adds the mask to the scores. [b,h,l,r] -> [b,h,l,r]. It runs only if there is a mask."""
 
     listed = False
 
     def forward(self, attention_scores: Array, attention_mask: Array) -> Array:
-        """-> masked scores [b,h,l,r].
+        """Returns the masked scores [b,h,l,r].
 
         Args:
             attention_scores: [b,h,l,r]
-            attention_mask: broadcast to [b,h,l,r]; 0 to look, a huge negative number not to.
+            attention_mask: broadcast to [b,h,l,r]; 0 where the query may look at the key, a huge negative number
+                where it may not.
         """
         self.remember()
         return attention_scores + attention_mask
@@ -56,7 +58,7 @@ class AttentionMask(Module):
 
 
 class AttentionProbs(Module):
-    """softmax over the keys. [b,h,l,r] -> [b,h,l,r]."""
+    """Applies softmax over the keys. [b,h,l,r] -> [b,h,l,r]."""
 
     listed = False
 
@@ -72,7 +74,10 @@ class AttentionProbs(Module):
 
 
 class AttentionContext(Module):
-    """attention_probs value: for each query the mean of the values. [b,h,l,r], [b,h,r,d] -> [b,h,l,d]."""
+    """Computes for each query the mean of the values, weighted by attention_probs.
+
+    [b,h,l,r], [b,h,r,d] -> [b,h,l,d].
+    """
 
     listed = False
 

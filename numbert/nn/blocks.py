@@ -1,9 +1,9 @@
-"""Element-wise work in blocks of rows that stay in the cache: what makes a chain of NumPy steps fast.
+"""Element-wise work in blocks of rows that stay in the cache, which makes a chain of NumPy steps fast.
 
 A chain such as gelu's twenty multiplications reads and writes main memory twenty times when each step runs over
 the whole array. Over blocks of a quarter of a megabyte the steps after the first find their numbers in the L2
-cache. NumPy lets go of the interpreter lock inside a step, so large arrays are also shared between threads;
-`numbert bench kernels` measures both against the plain form.
+cache. NumPy releases the interpreter lock inside a step, so large arrays are also shared between threads;
+`numbert bench kernels` compares the result with the plain form.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ THREADED = 1_000_000
 
 
 def in_row_blocks(kernel: Callable[..., None], *arrays: Array) -> None:
-    """Calls `kernel(*blocks)` on matching blocks of rows of arrays, in place of `kernel(*arrays)`.
+    """Calls `kernel(*blocks)` on matching blocks of rows of the arrays, instead of `kernel(*arrays)`.
 
     Args:
-        kernel: computes row by row and writes into one or more of its arguments.
-        arrays: all with the same number of rows (first axis); the first is the largest.
+        kernel: a function that computes row by row and writes into one or more of its arguments.
+        arrays: arrays with the same number of rows (first axis); the first is the largest.
     """
     rows = len(arrays[0])
     if rows == 0:
@@ -53,10 +53,10 @@ def in_row_blocks(kernel: Callable[..., None], *arrays: Array) -> None:
 
 
 def mapped(kernel: Callable[..., None], *inputs: Array) -> Array:
-    """Runs `kernel(out, *inputs)` over blocks of rows into a new array, element by element.
+    """Runs `kernel(out, *inputs)`, which works element by element, over blocks of rows, and returns `out`.
 
     Args:
-        inputs: all of one shape, which is the result's.
+        inputs: arrays of one shape, which is also that of the new array `out`.
     """
     out = np.empty(inputs[0].shape, np.result_type(*inputs))
     if out.size:
@@ -66,13 +66,13 @@ def mapped(kernel: Callable[..., None], *inputs: Array) -> Array:
 
 
 def threads_for(size: int) -> int:
-    """How many threads an element-wise chain over size elements is worth on this machine."""
+    """Returns how many threads are worth their cost on this machine for a chain of steps over `size` elements."""
     return 1 if size < THREADED else min(cpu_count(), 8, max(1, size // (THREADED // 2)))
 
 
 @cache
 def cpu_count() -> int:
-    """Cores this process may use, after OMP_NUM_THREADS as the BLAS reads it."""
+    """Returns how many cores this process may use: at most OMP_NUM_THREADS, which the BLAS obeys, too."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available

@@ -1,8 +1,8 @@
 """Hooks: functions that watch a layer's outputs and gradients, and may replace them.
 
-A layer without hooks knows nothing of them: `Module.__call__` asks for one attribute, and backward is the class's
-own. The first hook puts a `Hooks` into the layer and `watched_backward` in the place of its backward; with the
-last one both are gone.
+A layer without hooks pays next to nothing for them: `Module.__call__` looks at one attribute, and backward is the
+class's own. The first hook that is registered puts a `Hooks` into the layer, and `watched_backward` in the place
+of its backward; when the last hook is removed, both are taken out again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Hooks:
 
     @contextmanager
     def outermost(self, what: str) -> Iterator[bool]:
-        """Whether this call is not made from within another one of the same layer, in this thread."""
+        """Yields whether the call is an outermost one: not made within a call of the same layer and thread."""
         call = (what, threading.get_ident())
         if call in self.inside:
             yield False
@@ -43,13 +43,13 @@ class Hooks:
 
 
 class Handle:
-    """What registering a hook returns: `remove()` takes the hook off, and so does the end of a `with` block."""
+    """What registering a hook returns. `remove()` removes the hook, and so does the end of a `with` block."""
 
     def __init__(self, module: Any, kind: Kind, number: int) -> None:
         self._module, self._kind, self._number = module, kind, number
 
     def remove(self) -> None:
-        """Takes the hook off. A second time it does nothing."""
+        """Removes the hook. A second call does nothing."""
         hooks: Hooks | None = self._module.hooks
         if hooks is None:
             return
@@ -65,7 +65,7 @@ class Handle:
 
 
 def register(module: Any, kind: Kind, hook: Callable[..., Any]) -> Handle:
-    """Adds a hook of that kind to a layer."""
+    """Adds a hook of one kind to a layer and returns its handle."""
     if module.hooks is None:
         vars(module)["hooks"] = Hooks()
         # A bound method, so that a deep copy of the layer has one of its own.
@@ -77,7 +77,7 @@ def register(module: Any, kind: Kind, hook: Callable[..., Any]) -> Handle:
 
 
 def watched_forward(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The layer's forward, and then its forward hooks, each of which sees what the one before it left."""
+    """Runs the layer's forward and then its forward hooks, each of which sees what the hook before it left."""
     hooks: Hooks = module.hooks
     with hooks.outermost("forward") as outermost:
         output = module.forward(*args, **kwargs)
@@ -90,7 +90,11 @@ def watched_forward(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """The pre-hooks, the class's backward, and the backward hooks."""
+    """Runs the backward pre-hooks, the class's backward, and the backward hooks.
+
+    Raises:
+        TypeError: a pre-hook returned something other than None or a tuple of as many gradients as it was given.
+    """
     hooks: Hooks = module.hooks
     backward = types.MethodType(type(module).backward, module)
     with hooks.outermost("backward") as outermost:
@@ -115,18 +119,18 @@ def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _in_order(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The arguments of a call in the function's order, with the defaults of those that were not given."""
+    """Returns the arguments of a call in the function's order, with the defaults of those that were not given."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     return tuple(bound.arguments.values())
 
 
 def as_call(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and keyword arguments of the call whose arguments a hook was shown.
+    """Returns the positional and keyword arguments of a call, from the arguments that a hook was shown.
 
     Args:
         function: the layer's forward or backward.
-        inputs: what a hook gets: every argument, in the function's order.
+        inputs: every argument of the call, in the function's order, as a hook gets them.
     """
     signature = inspect.signature(function)
     bound = inspect.BoundArguments(signature, OrderedDict(zip(signature.parameters, inputs, strict=True)))

@@ -1,6 +1,6 @@
 """The layers with parameters that any network needs: Linear, Embedding, LayerNorm; and Dropout.
 
-`seed` is everywhere an integer or the model's own `np.random.Generator`, from which the layers draw in turn.
+`seed` is always an integer or the model's own `np.random.Generator`, from which the layers draw in turn.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from numbert.nn.module import Module, Parameter
 
 
 class Linear(Module):
-    """y = x W^T + bias. [..., in] -> [..., out]. See `linear`, which has the derivation, too.
+    """Computes y = x W^T + bias. [..., in] -> [..., out]. See `linear`, which also has the derivation.
 
     Args:
-        weight: a Parameter to share instead of drawing one, as the decoder shares the word embeddings.
-        std: standard deviation of the initial weights; the initial bias is 0.
+        bias: False makes a layer without bias.
+        weight: a Parameter [out,in] to share, as the decoder shares the word embeddings; by default one is drawn.
+        std: the standard deviation of the initial weights. The initial bias is 0.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Row `id` of a table for each id. Integers [...] -> [..., e]. See `embedding`, which has the derivation, too.
+    """Looks up row `id` of a table for each id. Integers [...] -> [..., e]. See `embedding` for the derivation.
 
     Args:
-        padding_idx: this row starts at 0 and gets no gradient from lookups, as in PyTorch. (In a tied model
-            it still gets one from the decoder.)
+        padding_idx: the row that starts at 0 and gets no gradient from lookups, as in PyTorch. (In a tied model
+            it still gets a gradient from the decoder.)
+        std: the standard deviation of the initial weights.
     """
 
     def __init__(
@@ -102,17 +104,17 @@ class Embedding(Module):
         """[...] -> [..., e].
 
         Args:
-            name: what an error calls the ids.
+            name: how an error message calls the ids.
 
         Raises:
-            InputError: ids are not integers, or one is outside 0 to num_embeddings - 1.
+            InputError: ids are not integers, or one of them is not between 0 and num_embeddings - 1.
         """
         check_ids(ids, self.num_embeddings, name)
         self.remember(ids=ids)
         return embedding(ids, self.weight.data)
 
     def backward(self, d_output: Array) -> None:
-        """d_output [..., e]; ids have no gradient."""
+        """Adds the gradient of the table; d_output is [..., e]. It returns None, because ids have no gradient."""
         ids = self.recall().ids
         if not self.weight.trainable:
             return
@@ -126,9 +128,9 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Each row to mean 0 and variance 1, then times weight plus bias. [..., e] -> [..., e]. See `layer_norm`.
+    """Brings each row to mean 0 and variance 1, then multiplies by weight and adds bias. [..., e] -> [..., e].
 
-    The derivation is in docs/derivations.md#layernorm.
+    See `layer_norm` for the formula and docs/derivations.md#layernorm for the derivation.
     """
 
     def __init__(self, normalized_shape: int, eps: float = 1e-12, *, dtype: DTypeLike = np.float32) -> None:
@@ -163,7 +165,11 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """While training, drops each number with probability p and divides the others by 1 - p. See `dropout`."""
+    """While training, sets each number to 0 with probability p and divides the others by 1 - p. See `dropout`.
+
+    Raises:
+        InputError: p is not between 0 and 1.
+    """
 
     def __init__(self, p: float, *, seed: Any = 0) -> None:
         if not 0 <= p <= 1:
@@ -172,7 +178,7 @@ class Dropout(Module):
         self.rng = np.random.default_rng(seed)
 
     def forward(self, x: Array) -> Array:
-        """Any shape -> the same shape. It is x itself where nothing is dropped."""
+        """Any shape -> the same shape. If nothing is dropped, the output is x itself."""
         kept = drawn_kept(x.shape, self.p, self.rng) if self.training and self.p > 0 else None
         self.remember(kept=kept)
         return x if kept is None else dropout(x, kept, self.p)
@@ -187,7 +193,7 @@ class Dropout(Module):
 
 
 def check_ids(ids: Array, size: int, name: str) -> None:
-    """Raises InputError, with the first offender and its place, unless ids are integers from 0 to size - 1."""
+    """Raises InputError, naming the first wrong id and its place, unless ids are integers from 0 to size - 1."""
     if not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"{name} must be integers, got an array of {ids.dtype}")
     if ids.size and (ids.min() < 0 or ids.max() >= size):

@@ -1,4 +1,4 @@
-"""Losses as layers: logits and labels to a scalar, from which backward starts."""
+"""Losses as layers: they make a scalar of logits and labels, and backward starts from it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class CrossEntropyLoss(Module):
     listed = False
 
     def forward(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        """[n,v], integers [n] (-100 for a row to leave out) -> loss, a scalar, and probs [n,v]."""
+        """logits [n,v], labels [n] -> loss, a scalar, and probs [n,v]. The label -100 leaves a row out."""
         loss, probs = cross_entropy(logits, labels)
         self.remember(probs=probs, labels=labels)
         return loss, probs
 
     def backward(self, d_loss: float | Array = 1.0) -> Array:
-        """d_loss, a scalar -> d_logits [n,v]: docs/derivations.md#cross-entropy."""
+        """d_loss (a scalar) -> d_logits [n,v]. The derivation is in docs/derivations.md#cross-entropy."""
         saved = self.recall()
         return cross_entropy_backward(d_loss, saved.probs, saved.labels)

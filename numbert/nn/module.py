@@ -18,10 +18,10 @@ DTYPES = (np.float32, np.float64, np.complex128)
 
 
 def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """A dtype that a model can have.
+    """Returns the NumPy dtype, if a model can have it.
 
     Raises:
-        InputError: it is not float32, float64 or complex128.
+        InputError: the dtype is not float32, float64 or complex128.
     """
     try:
         checked = None if dtype is None else np.dtype(dtype)  # np.dtype(None) is float64
@@ -36,9 +36,10 @@ class Parameter:
     """An array that is learned, and the gradient of the loss with respect to it.
 
     Attributes:
-        data: the values, in the shape and layout of the published models (`[out, in]` for a weight).
-        grad: None until a backward reaches the parameter, then an array of data's shape and dtype.
-        trainable: False for one that stays as it is: backward adds nothing to grad, and AdamW passes it over.
+        data: the values, in the shape and layout of the published models ([out,in] for a weight).
+        grad: None until a backward reaches the parameter; then an array of data's shape and dtype.
+        trainable: False for a parameter that is to stay as it is: backward adds nothing to its grad, and AdamW
+            does not change it.
     """
 
     __slots__ = ("data", "grad", "trainable")
@@ -50,7 +51,14 @@ class Parameter:
 
     @classmethod
     def normal(cls, shape: tuple[int, ...], std: float, seed: Any, dtype: DTypeLike) -> Parameter:
-        """Draws from normal(0, std). The draw is in float32 for every dtype, so that one seed gives one model."""
+        """Makes a parameter drawn from normal(0, std).
+
+        The draw is in float32 for every dtype, so that one seed gives one model whatever its dtype. Within
+        `uninitialized()` nothing is drawn.
+
+        Args:
+            seed: an integer, or the `np.random.Generator` to draw from.
+        """
         if not drawing():
             return cls(np.empty(shape, dtype))
         values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
@@ -59,30 +67,33 @@ class Parameter:
 
     @classmethod
     def full(cls, shape: tuple[int, ...], value: float, dtype: DTypeLike) -> Parameter:
-        """Fills with one value."""
+        """Makes a parameter whose entries all have one value."""
         return cls(np.full(shape, value, dtype))
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of `data`."""
         return self.data.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of `data`."""
         return self.data.dtype
 
     @property
     def size(self) -> int:
+        """How many numbers `data` holds."""
         return self.data.size
 
     def add_grad(self, gradient: Array, owned: bool = False) -> None:
-        """Adds to grad, where the parameter is trainable.
+        """Adds a gradient to `grad`, if the parameter is trainable.
 
         Args:
-            gradient: of data's shape. It is copied, not kept.
-            owned: True where nobody else will read or write the array: then it may become grad itself.
+            gradient: an array of data's shape. It is copied unless it is owned.
+            owned: True if nobody else will read or write the array. Then it may become `grad` itself.
 
         Raises:
-            ValueError: the gradient has not the parameter's shape.
+            ValueError: the gradient does not have the parameter's shape.
         """
         if gradient.shape != self.data.shape:
             raise ValueError(f"gradient of shape {gradient.shape} for a parameter of shape {self.data.shape}")
@@ -104,25 +115,25 @@ class Module:
     A subclass sets its parameters and sub-layers as attributes; their order is the order of
     `named_parameters()`, and the attribute names are the names in a published model.
 
-    What forward needs again it hands to `remember`, and backward takes it with `recall`.
+    Forward hands what backward will need to `remember`, and backward takes it from `recall`.
 
-    What backward returns: the gradients of the differentiable inputs that were given, in forward's order; one
-    alone bare, several as a tuple.
+    Backward returns the gradients of the differentiable inputs that were given, in forward's order: a single one
+    as it is, several as a tuple.
 
-    Who owns an array:
+    Who may write into which array:
 
-    - A forward may return its argument. Its inputs and outputs are not written to until backward is done: they
-      may be among what is remembered.
-    - A backward writes into nothing that it was given. What it returns is the caller's to overwrite: it is not its
-      own argument, and shares no memory with another result, a saved array or a grad.
+    - A forward may return its argument. Nobody writes into its inputs and outputs until backward is done, because
+      they may be among what is remembered.
+    - A backward writes into nothing that it was given. The caller may overwrite what it returns: that is none of
+      its arguments, and shares no memory with another result, a saved array or a grad.
     - `Parameter.add_grad` copies what it is given, unless the caller says that it is owned.
 
     Attributes:
         saved: what the latest forward remembered, by name (`layer.saved.attention_probs`); None before a forward
             and after its backward.
-        training: True at first and after `train()`, False after `eval()`; decides dropout and nothing else.
+        training: True at first and after `train()`, False after `eval()`. It decides dropout and nothing else.
         listed: whether `print(model)` and `summary` show the layer.
-        hooks: None, or the hooks that were registered.
+        hooks: the hooks that are registered, or None.
     """
 
     saved: SimpleNamespace | None = None
@@ -131,9 +142,11 @@ class Module:
     hooks: Hooks | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the output from the inputs; each subclass has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the gradients of the inputs from those of the outputs; each subclass has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -144,15 +157,15 @@ class Module:
     # --- between forward and backward -----------------------------------------------------------------------
 
     def remember(self, **values: Any) -> None:
-        """Keeps values for backward as `self.saved`; under `no_grad()` it keeps nothing."""
+        """Keeps values for backward as the attributes of `self.saved`. Under `no_grad()` it keeps nothing."""
         if remembering():
             self.saved = SimpleNamespace(**values)
 
     def recall(self) -> SimpleNamespace:
-        """Gives what the latest forward remembered, once; within `keep_saved()` as often as it is asked.
+        """Returns what the latest forward remembered: once, or within `keep_saved()` any number of times.
 
         Raises:
-            RuntimeError: there was no forward, it ran under `no_grad()`, or a backward has used it up.
+            RuntimeError: there was no forward, or it ran under `no_grad()`, or a backward has used it up.
         """
         saved = self.saved
         if saved is None:
@@ -165,12 +178,12 @@ class Module:
         return saved
 
     def forget(self) -> None:
-        """Drops what this layer and all layers below it remember."""
+        """Drops what this layer and all layers inside it remember."""
         for module in self.modules():
             module.saved = None
 
     def use_up(self) -> None:
-        """Drops what layers remember that the loss did not reach, unless within `keep_saved()`."""
+        """Drops what layers that the loss did not reach still remember. Within `keep_saved()` it drops nothing."""
         if not keeping_saved():
             self.forget()
 
@@ -179,12 +192,14 @@ class Module:
     def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
         """Calls `hook(module, inputs, output)` after each forward of this layer.
 
-        It fires once for each outermost call `module(...)`, also when gradient checkpointing runs a layer again.
+        The hook is called once for each outermost call `module(...)`, also when gradient checkpointing runs a
+        layer again.
 
         Args:
-            hook: gets the arguments of forward in its order, with the defaults of those not given, and what it
-                returned. What it returns, unless None, takes the output's place. That counts as adding a
-                constant: backward hands the gradient of the replaced output to the layer as it is.
+            hook: a function of the layer, the tuple of forward's arguments in their order (with the defaults of
+                those not given), and forward's output. If it returns something other than None, that takes the
+                output's place. For backward this counts as adding a constant: the gradient of the replaced output
+                goes to the layer unchanged.
 
         Returns:
             a handle with `remove()`, which is also a context manager.
@@ -195,8 +210,8 @@ class Module:
         """Calls `hook(module, d_outputs)` before each backward of this layer.
 
         Args:
-            hook: gets the arguments of backward in its order. What it returns, unless None, takes their place: a
-                tuple of the same length.
+            hook: a function of the layer and the tuple of backward's arguments in their order. If it returns
+                something other than None, that takes their place; it must be a tuple of the same length.
 
         Returns:
             a handle with `remove()`, which is also a context manager.
@@ -207,8 +222,9 @@ class Module:
         """Calls `hook(module, d_outputs, d_inputs)` after each backward of this layer.
 
         Args:
-            hook: gets the arguments that backward had, in its order, and exactly what it returned. What the hook
-                returns, unless None, takes the place of d_inputs and must have the same form.
+            hook: a function of the layer, the tuple of backward's arguments in their order, and exactly what
+                backward returned. If the hook returns something other than None, that takes the place of d_inputs
+                and must have the same form.
 
         Returns:
             a handle with `remove()`, which is also a context manager.
@@ -218,28 +234,30 @@ class Module:
     # --- the tree of layers ---------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yields each layer that is an attribute of this one, with the attribute's name."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Every layer with its dotted name, this one first, under the name ''."""
+        """Yields every layer with its dotted name; the first is this one, under the name ''."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator[Module]:
+        """Yields this layer and every layer inside it."""
         return (module for _, module in self.named_modules())
 
     def all_named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Like `named_parameters`, but a tied parameter comes under each of its names."""
+        """Yields every parameter with its name; unlike `named_parameters`, a tied one under each of its names."""
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Parameter):
                     yield (f"{prefix}.{name}" if prefix else name), value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter with its name in a published model; a tied one once, under its first name."""
+        """Yields every parameter with its published name; a tied one only once, under its first name."""
         seen: set[int] = set()
         for name, parameter in self.all_named_parameters():
             if id(parameter) not in seen:
@@ -247,22 +265,23 @@ class Module:
                 yield name, parameter
 
     def parameters(self) -> list[Parameter]:
+        """Returns every parameter once, in the order of `named_parameters`."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def num_parameters(self, only_trainable: bool = False) -> int:
-        """How many numbers the parameters hold, a tied parameter counted once; or those of the trainable ones."""
+        """Counts the numbers in all parameters, or in the trainable ones only; a tied parameter counts once."""
         return sum(p.size for p in self.parameters() if p.trainable or not only_trainable)
 
     # --- switches -------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Turns dropout on (mode=True) or off; changes nothing else."""
+        """Turns dropout on (mode=True) or off, changes nothing else, and returns the layer itself."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Turns dropout off; changes nothing else."""
+        """Turns dropout off, changes nothing else, and returns the layer itself."""
         return self.train(False)
 
     def zero_grad(self) -> None:
@@ -271,10 +290,10 @@ class Module:
             parameter.grad = None
 
     def to(self, dtype: DTypeLike) -> Self:
-        """Converts every parameter to dtype (float32, float64 or complex128), dropping gradients.
+        """Converts every parameter to dtype, sets every grad to None, and returns the layer itself.
 
         Raises:
-            InputError: the dtype is another.
+            InputError: dtype is not float32, float64 or complex128.
         """
         dtype = checked_dtype(dtype)
         for parameter in self.parameters():
@@ -285,16 +304,20 @@ class Module:
     # --- state ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Each parameter's array under its name. The arrays are the model's own, not copies."""
+        """Returns each parameter's array under its published name. The arrays are the model's own, not copies."""
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:
-        """Copies arrays into the parameters, converted to each parameter's dtype; all or nothing.
+        """Copies arrays into the parameters, converted to each parameter's dtype: all of them, or none.
 
         A tied parameter may be given under any of its names.
 
+        Args:
+            strict: False allows names that are missing or that the model does not have.
+
         Raises:
-            InputError: a shape differs; or, if strict, a name is missing or unexpected.
+            InputError: a shape differs, an array is complex and the model is not, or strict is True and a name is
+                missing or unexpected.
         """
         aliases: dict[int, list[str]] = {}
         for name, parameter in self.all_named_parameters():
@@ -324,6 +347,7 @@ class Module:
     # --- print(model) ---------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
+        """Returns what `print(model)` shows between the parentheses behind the class's name."""
         return ""
 
     def __repr__(self) -> str:
@@ -335,7 +359,7 @@ class Module:
 
 
 class ModuleList(Module):
-    """Layers in a row, named by their index: `layer.0`, `layer.1`, ..."""
+    """A list of layers, which are named by their index: `layer.0`, `layer.1`, ..."""
 
     def __init__(self, modules: list[Any]) -> None:
         for index, module in enumerate(modules):

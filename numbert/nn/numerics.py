@@ -1,4 +1,4 @@
-"""What floating-point arithmetic may do without being asked about."""
+"""Which warnings of floating-point arithmetic are no errors."""
 
 from __future__ import annotations
 

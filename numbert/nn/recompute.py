@@ -1,7 +1,8 @@
-"""Run a part again in backward: memory for time, the same numbers.
+"""Running a part of a model again in backward: less memory, more time, the same numbers.
 
-Forward runs the part without remembering and keeps its inputs alone. Backward runs it once more, dropout too, so
-that it remembers, and then undoes it: docs/derivations.md#checkpointing (Chen et al. 2016, arXiv:1604.06174).
+Forward runs the part without remembering and keeps only its inputs. Backward runs the part once more, with the
+same dropout, this time remembering, and then undoes it: docs/derivations.md#gradient-checkpointing (Chen et al.
+2016, arXiv:1604.06174).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Rerun:
     Attributes:
         module: the part.
         inputs: the arguments of its call.
-        rng: the generator that it draws from.
-        state: of the generator when it ran.
+        rng: the generator that the part draws from.
+        state: the state of the generator just before the part ran.
     """
 
     module: Module
@@ -32,7 +33,7 @@ class Rerun:
     state: Any
 
     def backward(self, *d_outputs: Any) -> Any:
-        """Runs the part again and gives what its backward returns. The generator stays where it is."""
+        """Runs the part again and returns what its backward returns; the generator ends in the state it had."""
         now = self.rng.bit_generator.state
         self.rng.bit_generator.state = self.state
         try:
@@ -46,11 +47,14 @@ class Rerun:
 
 
 def run_without_remembering(module: Module, rng: np.random.Generator, *inputs: Any) -> tuple[Any, Rerun]:
-    """Calls a part -> its output, and what backward needs to run it again.
+    """Calls a part without remembering.
 
     Args:
         rng: the generator that the part draws from.
-        inputs: of the part.
+        inputs: the arguments of the part.
+
+    Returns:
+        the output of the part, and what backward needs to run the part again.
     """
     module.forget()  # what is left of an earlier forward would be taken for this one's
     state = rng.bit_generator.state

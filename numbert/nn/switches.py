@@ -1,4 +1,7 @@
-"""The switches of a thread: whether forward remembers, whether backward uses up, whether weights are drawn."""
+"""The switches of a thread.
+
+They decide whether forward remembers, whether backward uses up what forward saved, and whether weights are drawn.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +15,43 @@ _drawing: ContextVar[bool] = ContextVar("drawing", default=True)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:
-    """Within it, forward remembers nothing for backward, and nothing else changes.
+    """Returns a context manager within which forward remembers nothing for backward. Nothing else changes.
 
-    It holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so one
-    model can serve many threads at once.
+    The switch holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so
+    one model can serve many threads at once.
     """
     return _set(_remembering, False)
 
 
 def keep_saved() -> contextlib.AbstractContextManager[None]:
-    """Within it, backward does not use up what forward saved, so that one forward serves several backwards.
+    """Returns a context manager within which backward does not use up what forward saved.
 
-    It holds for the thread that enters it. Gradients add up over the backwards, as always. The first backward
-    outside uses up what is left.
+    So one forward serves several backwards. The switch holds for the thread that enters it. Gradients add up over
+    the backwards, as always. The first backward after the block uses up what forward saved.
     """
     return _set(_keeping, True)
 
 
 def uninitialized() -> contextlib.AbstractContextManager[None]:
-    """Within it, new parameters are reserved but not filled: for a model whose weights come from a file."""
+    """Returns a context manager within which new parameters are reserved but not filled.
+
+    It is for a model whose weights come from a file. The switch holds for the thread that enters it.
+    """
     return _set(_drawing, False)
 
 
 def remembering() -> bool:
-    """Whether forward remembers: False within `no_grad()`."""
+    """Returns whether forward remembers: False within `no_grad()`."""
     return _remembering.get()
 
 
 def keeping_saved() -> bool:
-    """Whether backward leaves what forward saved: True within `keep_saved()`."""
+    """Returns whether backward keeps what forward saved: True within `keep_saved()`."""
     return _keeping.get()
 
 
 def drawing() -> bool:
-    """Whether new parameters get their initial values: False within `uninitialized()`."""
+    """Returns whether new parameters get their initial values: False within `uninitialized()`."""
     return _drawing.get()
 
 

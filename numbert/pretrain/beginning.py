@@ -17,7 +17,7 @@ from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.files.tokenizer import SPECIAL_TOKENS, load_tokenizer
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.switches import uninitialized
 from numbert.pretrain.settings import Settings
 
@@ -43,7 +43,7 @@ class Beginning:
                 its tokenizer, or it does not know the second segment of a pair.
         """
         config = BertConfig.from_file(folder / "config.json")
-        Checkpoint(folder)
+        StoredWeights(folder)
         tokenizer = load_tokenizer(folder)
         piece, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if highest >= config.vocab_size:
@@ -114,7 +114,7 @@ class Beginning:
         )
         with uninitialized():
             model = BertForPreTraining(config, seed=settings.seed)
-        load_into(model, Checkpoint(self.folder))
+        load_into(model, StoredWeights(self.folder))
         for name, array in model.state_dict().items():
             if not np.isfinite(array).all():
                 raise InputError(f"{name} in {self.path} has numbers that are not finite")

@@ -25,7 +25,7 @@ from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.files.atomic import replacing
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.switches import uninitialized
 from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
@@ -64,7 +64,7 @@ def export_optimizer(run: str | Path, output: str | Path | None = None) -> Path:
 
     with uninitialized():
         model = BertForPreTraining(BertConfig.from_file(checkpoint / "config.json"))
-    load_into(model, Checkpoint(checkpoint))  # what is broken is not given on
+    load_into(model, StoredWeights(checkpoint))  # what is broken is not given on
     plan = the_run.settings.plan()
     optimizer = plan.optimizer(model)
     state = read_moments(checkpoint, model, optimizer)

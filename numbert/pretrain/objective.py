@@ -12,7 +12,7 @@ import numpy as np
 
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.files.tokenizer import save_tokenizer
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.array import Array
 from numbert.pretrain.batches import Batch
 from numbert.pretrain.evaluation import Scores, latest_scores, mean_scores, share
@@ -124,7 +124,7 @@ class PretrainingTask(Task):
         save_tokenizer(self.data.tokenizer, folder, max_length=self.model.config.max_position_embeddings)
 
     def load(self, folder: Path) -> None:
-        load_into(self.model, Checkpoint(folder))
+        load_into(self.model, StoredWeights(folder))
 
 
 def uniform_loss(model: BertForPreTraining) -> float:

@@ -4,8 +4,8 @@
 
     print(gradcheck(MyLayerNorm(6), np.random.default_rng(0).standard_normal((2, 5, 6))))
 
-`gradcheck` proves one layer, numbert's or one's own; `gradcheck_all` proves every layer of numbert.
-check.py is the proof, from beginning to end; the other files are its tools.
+`gradcheck` proves one layer, numbert's or your own; `gradcheck_all` proves every layer of numbert. check.py holds
+the proof from beginning to end; the other files are its tools.
 """
 
 from numbert.proof.check import gradcheck

@@ -1,4 +1,4 @@
-"""What backward gives, and its manners: that it adds, leaves alone what it was handed, and repeats itself."""
+"""Running backward, and testing that it adds gradients, changes no argument, and returns the same twice."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from numbert.proof.tensors import Place, parameters, replay
 
 
 class BackwardRaised(Exception):
-    """Backward raised an error; the message says which, and where."""
+    """Backward raised an error; the message says which one, and in which line."""
 
 
 class BackwardRun:
-    """Forward and backward, twice on one layer.
+    """Forward and backward, run twice on one layer.
 
     Attributes:
-        of_inputs: the gradients that the first backward returned, by key; absent or None where it returned none.
-        of_parameters: the gradients that the first backward left, by name; None where it left none.
+        of_inputs: the gradients that the first backward returned, by key; absent or None if it returned none.
+        of_parameters: the gradients that the first backward left, by name; None if it left none.
 
     Raises:
-        BackwardRaised
+        BackwardRaised: backward raised an error.
     """
 
     def __init__(self, forward: Forward, report: GradcheckReport) -> None:
@@ -41,7 +41,7 @@ class BackwardRun:
             self.compare(self.run())
 
     def run(self) -> dict[int | str, Any]:
-        """One forward and backward -> the gradients of the inputs."""
+        """Runs forward and backward once and returns the gradients of the inputs, by key."""
         inputs = self.forward.inputs.copied()
         before = {place.name: place.data.copy() for place in self.places}
         np.random.set_state(self.forward.global_state)  # noqa: NPY002
@@ -89,7 +89,7 @@ class BackwardRun:
                     self.report.notes.append(note)
 
     def compare(self, of_inputs: dict[int | str, Any]) -> None:
-        """After the second backward each Parameter.grad is doubled; the gradients of the inputs are the same."""
+        """Tests that the second backward doubled each Parameter.grad and returned the same gradients of inputs."""
         assigned = []
         for place in self.places:
             once, twice = self.of_parameters[place.name], place.gradient()
@@ -113,12 +113,14 @@ class BackwardRun:
                 self.blame(f"input {name}: the gradient of a second call depends on the first call")
 
     def blame_changed_inputs(self, who: str, inputs: Inputs) -> None:
+        """Reports each input that `who` ("forward" or "backward") has changed, and sets it back."""
         for key, value in inputs.values.items():
             if isinstance(value, np.ndarray) and not np.array_equal(value, self.forward.inputs.values[key]):
                 self.blame(f"{who} changes its input {inputs.names[key]} in place")
                 value[...] = self.forward.inputs.values[key]  # one is to blame, not both
 
     def blame(self, problem: str) -> None:
+        """Adds a problem to the report, once."""
         if problem not in self.report.problems:
             self.report.problems.append(problem)
 
@@ -129,9 +131,10 @@ def _unchanged(place: Place, before: Any) -> bool:
 
 
 def is_gradient(value: Any) -> bool:
+    """Whether a value is a real number or an array of real numbers."""
     return isinstance(value, np.ndarray | np.generic | float) and np.asarray(value).dtype.kind in "fiu"
 
 
 def same(x: Any, y: Any) -> bool:
-    """Equal up to rounding."""
+    """Whether two gradients are equal up to rounding, 1e-12 of the largest number."""
     return is_gradient(x) and np.shape(x) == np.shape(y) and bool(np.abs(x - y).max() <= 1e-12 * np.abs(y).max())

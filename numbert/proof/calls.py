@@ -20,7 +20,11 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 
 
 def forward_of(layer: Any) -> Callable[..., Any]:
-    """The method that computes: `forward`, or else the call itself."""
+    """Returns the method that computes: `forward`, or else the layer itself.
+
+    Raises:
+        InputError: the layer has no backward, or neither has a forward nor can be called.
+    """
     forward = getattr(layer, "forward", layer)
     if not callable(forward) or not callable(getattr(layer, "backward", None)):
         raise InputError(f"gradcheck takes a layer with forward and backward, got {type(layer).__name__}")
@@ -28,20 +32,29 @@ def forward_of(layer: Any) -> Callable[..., Any]:
 
 
 def call_of(layer: Any) -> Callable[..., Any]:
-    """What runs the layer: its call where it is a `Module`, so that hooks see it, else `forward_of`."""
+    """Returns what runs the layer: a `Module` itself, so that hooks see the call, or else its `forward_of`."""
     return layer if isinstance(layer, Module) else forward_of(layer)
 
 
 @dataclass
 class Inputs:
-    """The arguments of one forward, in its order, under 0, 1, ... or a keyword; and forward's names for them."""
+    """The arguments of one forward.
+
+    Attributes:
+        values: the arguments in forward's order, under the keys 0, 1, ... or a keyword.
+        names: forward's name for each argument, under the same keys.
+    """
 
     values: dict[int | str, Any]
     names: dict[int | str, str]
 
     @classmethod
     def of(cls, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Self:
-        """Raises InputError where forward does not take such arguments, or one is complex."""
+        """Makes them of the arguments of a call.
+
+        Raises:
+            InputError: forward does not take these arguments, or one of them is complex.
+        """
         signature = inspect.signature(forward)
         try:
             signature.bind(*args, **kwargs)
@@ -60,26 +73,28 @@ class Inputs:
         return cls(values, names)
 
     def floats(self) -> list[int | str]:
-        """The keys of the inputs that are floating arrays; all others are held as they are."""
+        """Returns the keys of the inputs that are floating arrays; all other inputs are fixed."""
         arrays = [key for key, value in self.values.items() if isinstance(value, np.ndarray) and value.size]
         return [key for key in arrays if self.values[key].dtype.kind == "f"]
 
     def copied(self) -> Inputs:
+        """Returns the inputs with copies of the arrays."""
         arrays = {key: value.copy() for key, value in self.values.items() if isinstance(value, np.ndarray)}
         return Inputs(self.values | arrays, self.names)
 
     def converted(self, dtype: DTypeLike, keys: list[int | str]) -> Inputs:
-        """A copy with the floating inputs of those keys in dtype, and the other floating inputs in float64."""
+        """Returns a copy with the floating inputs of `keys` in dtype, and the other floating inputs in float64."""
         new = {key: self.values[key].astype(dtype if key in keys else np.float64) for key in self.floats()}
         return Inputs(self.copied().values | new, self.names)
 
     def call(self, forward: Callable[..., Any]) -> Any:
+        """Calls forward with the inputs."""
         args = [value for key, value in self.values.items() if isinstance(key, int)]
         return forward(*args, **{key: value for key, value in self.values.items() if isinstance(key, str)})
 
 
 def named_outputs(result: Any) -> dict[str, Array]:
-    """The floating arrays that forward returned: by name from a dict or dataclass, else by place."""
+    """Returns the floating arrays that forward returned: by name from a dict or dataclass, else by place."""
     if hasattr(result, "items"):
         pairs = list(result.items())
     elif dataclasses.is_dataclass(result):
@@ -97,15 +112,15 @@ def named_outputs(result: Any) -> dict[str, Array]:
 
 
 def gradients_taken(layer: Any, result: Any) -> dict[str, int | str | None]:
-    """Which outputs backward takes the gradients of: {output: its place in order, or its keyword}.
+    """Finds the outputs whose gradients backward takes: {output: its place among the arguments, or its keyword}.
 
-    By keyword, where forward names its outputs and backward calls the gradient of `x` `d_x`. Else in order: one
-    for each required argument of backward, and for each optional one that looks like a gradient (`d_x`, or
-    `dx=None`, `grad=None`). A backward that takes none starts from a scalar by itself, the first output:
-    {output: None}.
+    Gradients are passed by keyword if forward names its outputs and backward calls the gradient of `x` `d_x`.
+    Otherwise they are passed in order: one for each required argument of backward, and one for each optional
+    argument that looks like a gradient (`d_x`, or `dx=None`, `grad=None`). A backward that takes none starts from
+    the first output, a scalar, by itself: {output: None}.
 
     Raises:
-        InputError: it cannot tell.
+        InputError: the arguments of backward do not show which gradients it takes.
     """
     name, outputs = type(layer).__name__, named_outputs(result)
     arguments = list(inspect.signature(layer.backward).parameters.values())
@@ -138,11 +153,11 @@ def gradients_taken(layer: Any, result: Any) -> dict[str, int | str | None]:
 
 
 def match_gradients(returned: Any, inputs: Inputs) -> tuple[dict[int | str, Any], str | None]:
-    """What backward returned -> {input: its gradient}; and what is wrong with it, if it cannot be matched.
+    """Matches what backward returned with the inputs: {key of an input: its gradient}, and a problem or None.
 
-    An array, or one for each input, or one for each floating input, or fewer, in forward's order: then each
-    belongs to the next floating input that it fits. Or a dict with the inputs' names. Where there is no floating
-    input, what is returned does not matter.
+    Backward may return one array, a tuple or list with one for each input or for each floating input, or fewer, in
+    forward's order: then each belongs to the next floating input that it fits. It may also return a dict under the
+    inputs' names. If there is no floating input, what it returns does not matter.
     """
     floats = inputs.floats()
     if isinstance(returned, dict):

@@ -33,39 +33,43 @@ def gradcheck(
     raise_on_failure: bool = True,
     **keyword_inputs: Any,
 ) -> GradcheckReport:
-    """Proves that `layer.backward` is the derivative of `layer.forward`, at these inputs and parameters.
+    """Proves that `layer.backward` is the derivative of `layer.forward` at these inputs and parameters.
 
-    All is computed in float64 and complex128 on copies: the layer itself, its gradients, its generators and the
-    inputs stay as they are. The upstream gradient of each output is drawn from normal(0, 1), and L is the sum of
-    output * upstream gradient. Backward's gradient of L is compared with the numeric one (see `numeric.py`), for
+    Everything is computed in float64 and complex128 on copies: the layer itself, its gradients, its generators and
+    the inputs stay as they are. The upstream gradient of each output is drawn from normal(0, 1), and L is the sum
+    of output * upstream gradient. Backward's gradient of L is compared with the numeric one (see `numeric.py`) for
     every parameter (see `tensors.parameters`) and every floating input: entry by entry, and in one random
-    direction over the whole tensor. The relative error of the numbers a and b is
+    direction over the whole tensor. The relative error of two numbers a and b is
 
         |a - b| / max(|a|, |b|, 0.001 g),  with g the largest numeric derivative of the whole check,
 
-    so that it has a meaning where the derivative is 0, too; it must stay below 1e-10 (complex step) or 1e-6
-    (central differences). Checked as well: backward adds to each Parameter.grad, gives the same after an earlier
-    call, and leaves the upstream gradient, the inputs and the parameters as they were. What backward returns is
-    the caller's to overwrite; where it is an argument of backward, or two results are one array, a note says so.
+    so that it also means something where the derivative is 0. It must stay below 1e-10 (complex step) or 1e-6
+    (central differences). gradcheck also tests that backward adds to each Parameter.grad, that it returns the same
+    after an earlier call, and that it changes neither the upstream gradient nor the inputs nor the parameters.
+    What backward returns is the caller's to overwrite: where it is an argument of backward, or two results are one
+    array, a note says so.
 
     Args:
         layer: a numbert layer, or any object with forward (or a call) and backward. Backward takes the gradient
             of each output (see `calls.gradients_taken`) and returns that of each floating input, in forward's
             order (see `calls.match_gradients`).
-        inputs, keyword_inputs: for forward. Floating arrays are differentiated, all else is held fixed.
-        seed: of the upstream gradients, the directions and the choice of entries.
-        method: "complex", "central" or "taylor" uses that method alone. "auto" uses the complex step, and shows
-            for each tensor by a central difference that it is right there; where forward cannot take complex
-            numbers or is not holomorphic, it uses central differences with a Taylor slope beside them.
-        max_entries: how many entries of a tensor are compared one by one: all, or that many drawn at random,
-            half of them where backward's gradient is not 0.
+        inputs, keyword_inputs: the arguments of forward. Floating arrays are differentiated, all else is fixed.
+        seed: the seed of the upstream gradients, the directions and the choice of entries.
+        method: "complex", "central" or "taylor" uses that method alone. "auto" uses the complex step, and confirms
+            it for each tensor by a central difference; if forward cannot take complex numbers or is not
+            holomorphic, it uses central differences together with a Taylor slope.
+        max_entries: how many entries of a tensor are compared one by one, at most. A larger tensor has this many
+            drawn at random, half of them where backward's gradient is not 0.
         constants: names of floating inputs, and of plain arrays in the layer, that are not to be differentiated.
-            An input with "mask" in its name is one where backward returns no gradient for it.
-        raise_on_failure: False returns the report of a wrong backward, too.
+            An input with "mask" in its name is a constant if backward returns no gradient for it.
+        raise_on_failure: False returns the report also if backward is wrong.
+
+    Returns:
+        the report, which `print` shows as a table.
 
     Raises:
-        GradcheckError: the backward is wrong; the message is the report.
-        InputError: there is nothing to check, or gradcheck cannot tell how; the message says what it needs.
+        GradcheckError: backward is wrong; the message is the report.
+        InputError: there is nothing to check, or gradcheck cannot tell how to; the message says what it needs.
     """
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it can be {', '.join(METHODS)}")
@@ -84,6 +88,8 @@ def gradcheck(
 
 @dataclass(frozen=True)
 class Options:
+    """The arguments of `gradcheck` that say how to check."""
+
     seed: int
     method: str
     max_entries: int
@@ -91,7 +97,7 @@ class Options:
 
 
 def check(layer: Any, inputs: Inputs, options: Options, look_inside: bool = True) -> GradcheckReport:
-    """The proof: start, run backward, measure, judge; and where it fails, look for the cause."""
+    """Proves one layer: starts, runs backward, measures and judges; and if it fails, looks for the cause."""
     report = GradcheckReport(type(layer).__name__)
     # Not default_rng(seed) itself: inputs are often drawn from it too, and an upstream gradient equal to an input
     # hides a transposed product.
@@ -133,7 +139,11 @@ def check(layer: Any, inputs: Inputs, options: Options, look_inside: bool = True
 
 
 def start(forward: Forward, name: str, rng: np.random.Generator) -> Clues:
-    """Runs forward, draws the upstream gradients, and refuses what cannot be differentiated."""
+    """Runs forward, draws the upstream gradients, and returns the clues for a diagnosis.
+
+    Raises:
+        InputError: an output is not finite, is not float64, or differs from one forward to the next.
+    """
     result = forward.result()
     outputs = {name: array.copy() for name, array in named_outputs(result).items()}
     again = forward.outputs()

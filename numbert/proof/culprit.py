@@ -1,4 +1,4 @@
-"""Which layer inside a wrong layer is wrong by itself."""
+"""Finding the layers inside a wrong layer that are wrong by themselves."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from numbert.proof.tensors import copied, walk
 def wrong_inside(
     layer: Any, inputs: Inputs, check: Callable[[Any, Inputs], GradcheckReport]
 ) -> tuple[dict[str, GradcheckReport], int]:
-    """Checks each layer inside, from the innermost outwards, with what it got in one forward of the whole.
+    """Checks each layer inside, from the innermost outwards, with the inputs it had in one forward of the whole.
 
     Returns:
-        Those that fail by themselves though all layers inside them are right, {dotted name: report}; and how many
-        are right.
+        the reports of the layers that fail although all layers inside them are right, by dotted name; and how many
+        layers are right.
     """
     layer = copied(layer, np.float64)
     calls: dict[str, tuple[Any, Inputs]] = {}

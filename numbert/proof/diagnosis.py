@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like, and so what is likely wrong in the backward that made it."""
+"""Guessing what is wrong in a backward from what its wrong gradient looks like."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class Clues:
     """What a wrong gradient is compared with.
 
     Attributes:
-        data: the tensor whose gradient it is, if an input.
-        upstream: the upstream gradients, by output.
+        data: the tensor whose gradient it is, if that is an input.
+        upstream: the upstream gradients, one for each output.
         outputs: the outputs.
         ids: the integer inputs.
-        sizes: of all axes, and the integers among the layer's attributes: what a lost factor is made of.
+        sizes: the sizes of all axes and the integers among the layer's attributes, which a lost factor may consist
+            of.
     """
 
     data: Array | None = None
@@ -32,12 +33,12 @@ class Clues:
 
 
 def alike(x: Array, y: Array) -> bool:
-    """Equal up to what a numeric derivative leaves."""
+    """Whether two arrays are equal up to the error of a numeric derivative."""
     return x.shape == y.shape and bool(np.abs(x - y).max() <= 1e-5 * np.abs(y).max())
 
 
 def diagnose_shape(got: Array, want: Array) -> str:
-    """The likely cause of a gradient whose shape is not the tensor's; "" where none is likely."""
+    """Names the likely cause of a gradient whose shape is not the tensor's; "" if none is likely."""
     if got.size == want.size and alike(got.reshape(want.shape), want):
         return "the right numbers in a wrong shape"
     if got.ndim == want.ndim and any(
@@ -51,7 +52,7 @@ def diagnose_shape(got: Array, want: Array) -> str:
 
 
 def diagnose(got: Array, want: Array, clues: Clues) -> str:
-    """The likely cause of a wrong gradient, of which all entries are known; "" where none is likely."""
+    """Names the likely cause of a wrong gradient of which all entries are known; "" if none is likely."""
     difference = got - want
     return (
         diagnose_sample(got, want, clues)
@@ -64,7 +65,7 @@ def diagnose(got: Array, want: Array, clues: Clues) -> str:
 
 
 def diagnose_sample(got: Array, want: Array, clues: Clues) -> str:
-    """The causes that a sample of the entries shows too."""
+    """Names the likely cause of a wrong gradient, if a sample of its entries shows it; else ""."""
     off = np.abs(got - want).max()
     if off == 0:
         return ""
@@ -135,7 +136,7 @@ def _along_an_axis(difference: Array, want: Array, clues: Clues) -> str:
 
 
 def _spanned(difference: Array, basis: list[Array], axis: int) -> bool:
-    """Is the difference, along that axis, a combination of the arrays in basis?"""
+    """Whether the difference, along that axis, is a linear combination of the arrays in basis."""
     rows, *columns = (
         np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]) for array in (difference, *basis)
     )
@@ -156,7 +157,7 @@ def _repeated_ids(difference: Array, want: Array, ids: list[Array]) -> str:
 
 
 def _place(difference: Array, want: Array) -> str:
-    """Wrong in some rows, columns, ... only."""
+    """Names the rows or columns outside of which the gradient is right."""
     wrong = np.abs(difference) > 1e-5 * np.abs(want).max()
     for axis in range(wrong.ndim):
         where = np.flatnonzero(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))

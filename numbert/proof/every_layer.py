@@ -1,4 +1,4 @@
-"""The proof of every layer of numbert."""
+"""Proving every layer of numbert."""
 
 # ruff: noqa: F405
 from __future__ import annotations
@@ -25,14 +25,18 @@ B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
 
 
 def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
-    """Proves each layer class of numbert at tiny sizes -> (its name and what is special, its report).
+    """Proves each layer class of numbert at tiny sizes; yields the name of each case and its report.
 
-    Every parameter is drawn from normal(0, 0.5), biases and LayerNorm weights too: what multiplies by 1 or adds 0
-    hides errors. Models are checked at fewer entries of each tensor, since their layers are checked by themselves.
+    Every parameter is drawn from normal(0, 0.5), biases and LayerNorm weights too, because multiplying by 1 or
+    adding 0 would hide errors. Models are checked at fewer entries of each tensor, because their layers are
+    checked by themselves.
 
     Args:
-        seed: of the parameters, the inputs, dropout and what `gradcheck` draws.
-        only: where given, the layers with one of these in their name, in capitals or not.
+        seed: the seed of the parameters, the inputs, dropout and what `gradcheck` draws.
+        only: parts of names; if given, only cases whose name has one of them, in capitals or not, are checked.
+
+    Raises:
+        InputError: seed is negative.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}; it cannot be negative")
@@ -47,7 +51,7 @@ def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str
 
 
 def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ...], dict[str, Any]]]:
-    """(name, layer, inputs, keyword inputs); the name begins with that of the class."""
+    """Yields the name, layer, inputs and keyword inputs of each case; the name begins with that of the class."""
 
     def config(**changes: Any) -> BertConfig:
         sizes: dict[str, Any] = {

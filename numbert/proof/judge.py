@@ -1,4 +1,4 @@
-"""Is backward's gradient of a tensor the numeric one; if not, where, by how much, and why."""
+"""Judging whether backward's gradient of a tensor is the numeric one; if not, where, by how much, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.proof.diagnosis import Clues, diagnose, diagnose_sample, diagnose_shape
 from numbert.proof.measure import TOLERANCE, Tensor
-from numbert.proof.report import FAILED, Row
+from numbert.proof.report import FAILED, TensorResult
 
 FLOOR = 1e-3
 LEAST_SLOPE = 1.8  # 2 for a right gradient, 1 for a wrong one
@@ -18,14 +18,14 @@ DIAGNOSED = 1024  # entries of a wrong tensor, up to which all are computed to f
 
 
 def relative_error(got: Any, wanted: Any, largest: float) -> Array:
-    """|got - wanted| / max(|got|, |wanted|, 0.001 largest): see `gradcheck`. Infinite where it is not a number."""
+    """Computes |got - wanted| / max(|got|, |wanted|, 0.001 largest), as in `gradcheck`; NaN becomes infinite."""
     scale = np.maximum(np.maximum(np.abs(got), np.abs(wanted)), FLOOR * largest)
     error = np.abs(np.subtract(got, wanted)) / np.where(scale > 0, scale, 1)
     return np.nan_to_num(error, nan=np.inf)
 
 
-def judged(tensor: Tensor, largest: float) -> Row:
-    """The row of a tensor in the report.
+def judged(tensor: Tensor, largest: float) -> TensorResult:
+    """Makes the row of a tensor in the report.
 
     Args:
         largest: the largest numeric derivative of the whole check.
@@ -33,7 +33,7 @@ def judged(tensor: Tensor, largest: float) -> Row:
     method = tensor.method
     if tensor.slope is not None and method != "Taylor slope":
         method += ", Taylor slope"
-    row = Row(tensor.name, tensor.data.shape, len(tensor.entries), method)
+    row = TensorResult(tensor.name, tensor.data.shape, len(tensor.entries), method)
     if not tensor.well_shaped:
         failure = f": its gradient has shape {list(tensor.gradient.shape)}"
         return replace(row, error=np.inf, result=FAILED, failure=failure)
@@ -58,6 +58,7 @@ def judged(tensor: Tensor, largest: float) -> Row:
 
 
 def worst_entry(tensor: Tensor, errors: Array) -> str:
+    """Describes the entry with the largest relative error: its place, the two numbers, the error."""
     worst = int(np.argmax(errors))
     index = [int(i) for i in np.unravel_index(tensor.entries[worst], tensor.data.shape)]
     got, wanted = tensor.gradient.flat[tensor.entries[worst]], tensor.wanted[worst]
@@ -65,7 +66,7 @@ def worst_entry(tensor: Tensor, errors: Array) -> str:
 
 
 def causes(tensor: Tensor, clues: Clues) -> list[str]:
-    """What is likely wrong in the backward of a tensor that FAILED: one line, or none."""
+    """Says what is likely wrong in the backward of a tensor that FAILED, in one line or none."""
     gradient = tensor.gradient
     if tensor.missing:
         return [tensor.missing]
@@ -82,11 +83,12 @@ def causes(tensor: Tensor, clues: Clues) -> list[str]:
 
 
 def all_wanted(tensor: Tensor) -> Array:
+    """Computes the numeric derivative at every entry, in the tensor's shape."""
     return tensor.at(range(tensor.data.size)).reshape(tensor.data.shape)
 
 
 def find_wrong_entry(tensor: Tensor, tolerance: float, largest: float) -> int:
-    """A flat index where the gradient is wrong, by halving the range along which it is."""
+    """Finds a flat index where the gradient is wrong, by halving the range in which it is wrong."""
     low, high = 0, tensor.data.size
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The tensors of one check, and the numeric derivative of each by a method that can be trusted for it."""
+"""Choosing the tensors of one check, and measuring their numeric derivatives by a method that suits each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from numbert.proof.numeric import (
     exact_complex_numbers,
     taylor_slope,
 )
-from numbert.proof.report import GradcheckReport, Row
+from numbert.proof.report import GradcheckReport, TensorResult
 
 TOLERANCE = {"complex step": 1e-10, "central differences": 1e-6, "Taylor slope": np.inf}  # the slope decides
 HOLOMORPHIC = 1e-4  # how well the two methods agree where both are right
@@ -32,16 +32,17 @@ class Tensor:
     """A parameter or input, backward's gradient of it, and the numeric one where it was computed.
 
     Attributes:
-        name: as in the report.
+        name: the name in the report.
         data: the values.
-        gradient: backward's; zeros where there is none. Its shape may be wrong.
-        missing: what to say where there is none, else "".
+        gradient: backward's gradient; zeros if there is none. Its shape may be wrong.
+        missing: what the report says if there is no gradient, else "".
         direction: a random unit vector, of data's shape.
-        entries: flat indices of what is compared one by one.
-        method: a key of TOLERANCE.
-        derivative: by that method, along v at data[index].
-        wanted: the numeric derivatives at entries, and `wanted_along` along direction.
-        slope: of the Taylor remainder along direction; None where it was not asked.
+        entries: the flat indices of the entries that are compared one by one.
+        method: the method of the numeric derivatives, a key of TOLERANCE.
+        derivative: a function of (index, v), the numeric derivative along v at data[index].
+        wanted: the numeric derivatives at entries.
+        wanted_along: the numeric derivative along direction.
+        slope: the slope of the Taylor remainder along direction; None if it was not measured.
     """
 
     name: str
@@ -58,15 +59,16 @@ class Tensor:
 
     @property
     def well_shaped(self) -> bool:
+        """Whether the gradient has data's shape."""
         return self.gradient.shape == self.data.shape
 
     @property
     def along(self) -> float:
-        """<gradient, direction>."""
+        """The inner product of gradient and direction."""
         return float((self.gradient * self.direction).sum())
 
     def at(self, entries: Any) -> Array:
-        """The numeric derivatives at flat indices."""
+        """Computes the numeric derivatives at flat indices."""
         places = (np.unravel_index(entry, self.data.shape) for entry in entries)
         return np.array([self.derivative(place, 1.0) for place in places])
 
@@ -74,7 +76,7 @@ class Tensor:
 def choose_tensors(
     run: BackwardRun, constants: frozenset[str], max_entries: int, rng: np.random.Generator
 ) -> list[Tensor]:
-    """What is to be checked, and where; what is not gets its row in the report."""
+    """Chooses the tensors to be checked and their entries; other tensors get a row in the report that says why."""
     forward, chosen = run.forward, []
 
     def choose(label: str, data: Array, gradient: Any, missing: str) -> None:
@@ -92,7 +94,7 @@ def choose_tensors(
         chosen.append(Tensor(label, data, gradient, missing, direction, entries))
 
     def leave_out(label: str, data: Array, why: str) -> None:
-        run.report.rows.append(Row(label, data.shape, result=f"not checked: {why}"))
+        run.report.rows.append(TensorResult(label, data.shape, result=f"not checked: {why}"))
 
     no_gradient = "backward returns no gradient for it"
     for key in forward.inputs.floats():
@@ -115,7 +117,10 @@ def choose_tensors(
 
 
 def choose_entries(gradient: Array, most: int, rng: np.random.Generator) -> Array:
-    """Flat indices: all, or `most` at random, half of them where the gradient is not 0 (of a table most are)."""
+    """Chooses flat indices: all, or `most` at random, half of them where the gradient is not 0.
+
+    In the gradient of a table most entries are 0.
+    """
     if gradient.size <= most:
         return np.arange(gradient.size)
     not_zero = np.flatnonzero(gradient)
@@ -127,7 +132,9 @@ def choose_entries(gradient: Array, most: int, rng: np.random.Generator) -> Arra
 def measure(
     tensors: list[Tensor], layer: Any, inputs: Inputs, forward: Forward, method: str, report: GradcheckReport
 ) -> None:
-    """Fills in what is wanted, by `method` ("complex", "central", "taylor" or "auto": see `gradcheck`).
+    """Measures the numeric derivatives of tensors by `method`, "complex", "central", "taylor" or "auto".
+
+    `gradcheck` describes the methods.
 
     Raises:
         InputError: the method is "complex" and forward cannot take complex numbers.
@@ -160,15 +167,16 @@ def measure(
 
 
 def fill(tensor: Tensor, method: str, derivative: Callable[..., float]) -> None:
+    """Measures the numeric derivatives of one tensor at its entries and along its direction."""
     tensor.method, tensor.derivative = method, derivative
     tensor.wanted = tensor.at(tensor.entries)
     tensor.wanted_along = derivative(..., tensor.direction)
 
 
 def not_holomorphic(tensors: list[Tensor], forward: Forward) -> list[Tensor]:
-    """Those for which the complex step is not the derivative that central differences find along direction.
+    """Returns the tensors whose complex step along direction is not the derivative that central differences find.
 
-    Several steps are tried: the usual one is too long where forward bends sharply, or for a kink that is near.
+    Several steps are tried, because the usual one is too long where forward bends sharply or near a kink.
     """
     floor = 1e-3 * max((abs(tensor.wanted_along) for tensor in tensors), default=0.0)
 

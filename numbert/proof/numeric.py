@@ -1,11 +1,12 @@
-"""Derivatives of forward, from forward alone: by a complex step, by central differences, by a Taylor slope.
+"""Derivatives of forward from forward alone: by a complex step, by central differences, by a Taylor slope.
 
-All three differentiate L = the sum over outputs of <output, upstream gradient>, moved along a direction v.
+All three differentiate L, the sum over outputs of <output, upstream gradient>, along a direction v.
 
 - Complex step: f(x + ihv) = f(x) + ih f'(x) v - h^2 ..., so Im f(x + ihv) / h is the derivative up to h^2, and
-  with h = 1e-20 up to the last digits: nothing is subtracted, so nothing cancels (Squire & Trapp 1998,
+  with h = 1e-20 right to the last digits: nothing is subtracted, so nothing cancels (Squire & Trapp 1998,
   doi:10.1137/S003614459631241X). It needs a forward that is holomorphic: abs or real in it give a wrong answer.
-- Central differences: (f(x + hv) - f(x - hv)) / 2h, up to h^2 and the rounding of f over h: eight digits or so.
+- Central differences: (f(x + hv) - f(x - hv)) / 2h, with errors of h^2 and of the rounding of f divided by h:
+  about eight digits are right.
 - Taylor slope: with the right gradient g the remainder |f(x + hv) - f(x) - h <g,v>| falls as h^2, with a wrong one
   as h. The slope of its logarithm tells which.
 """
@@ -32,13 +33,14 @@ TAYLOR_STEPS = np.logspace(-3, -5, 9)
 
 
 class Forward:
-    """L, as a function of the parameters and inputs of a layer.
+    """L as a function of the parameters and inputs of a layer.
 
-    Every evaluation runs on a fresh copy of the layer with the generators where they were: dropout replays its
-    draws, and nothing is left over from the evaluation before.
+    Every evaluation runs on a fresh copy of the layer with its generators in their first state: dropout repeats
+    its draws, and nothing is left over from the evaluation before.
 
     Attributes:
-        tensors: what can be moved, by name: every parameter, and the inputs in `keys` as "input NAME".
+        tensors: the tensors that can be moved, by name: every parameter, and the inputs in `keys` as
+            "input NAME".
         upstream: the gradient of L with respect to each output, by name.
         held: names of the embeddings whose [PAD] row is a constant (see `hold_padding_rows`).
     """
@@ -56,19 +58,20 @@ class Forward:
         self.global_state = np.random.get_state()  # noqa: NPY002 (a student's layer may draw from it)
 
     def fresh_layer(self) -> Any:
+        """Returns a new copy of the layer, which shares the parameters' arrays."""
         np.random.set_state(self.global_state)  # noqa: NPY002
         return copy.deepcopy(self.layer, dict(self.shared))
 
     def result(self) -> Any:
-        """What forward returns, as it is."""
+        """Runs forward and returns what it returns."""
         return self.inputs.copied().call(call_of(self.fresh_layer()))
 
     def outputs(self) -> dict[str, Array]:
-        """Copies: a layer may fill one array of its own in every forward and return it."""
+        """Runs forward and returns copies of its outputs, because a layer may reuse one array for them."""
         return {name: array.copy() for name, array in named_outputs(self.result()).items()}
 
     def moved(self, name: str, index: Any, step: Any) -> dict[str, Array]:
-        """The outputs with step added to tensor[index]."""
+        """Returns the outputs with `step` added to tensor[index]."""
         tensor = self.tensors[name]
         before = tensor[index].copy()
         tensor[index] = before + step
@@ -78,18 +81,22 @@ class Forward:
             tensor[index] = before
 
     def sum_of(self, terms: dict[str, Array]) -> float:
-        """The sum over outputs of <term, upstream gradient>."""
+        """Returns the sum over outputs of <term, upstream gradient>."""
         return float(sum((terms[name] * upstream).sum() for name, upstream in self.upstream.items()))
 
 
 def complex_step(forward: Forward, name: str, index: Any = ..., v: Any = 1.0) -> float:
-    """dL along v at tensor[index]; forward is complex."""
+    """Computes the derivative of L along v at tensor[index] by a complex step; forward is in complex128."""
     outputs = forward.moved(name, index, 1j * COMPLEX_STEP * v)
     return forward.sum_of({name: output.imag for name, output in outputs.items()}) / COMPLEX_STEP
 
 
 def central_difference(forward: Forward, name: str, index: Any = ..., v: Any = 1.0, factor: float = 1.0) -> float:
-    """dL along v at tensor[index], with the usual step times factor; forward is in float64."""
+    """Computes the derivative of L along v at tensor[index] by a central difference; forward is in float64.
+
+    Args:
+        factor: the step is the usual one times this.
+    """
     # In proportion to the numbers it moves, but not to the smallest, whose derivative may be moderate, nor to
     # those that no step moves.
     tensor = forward.tensors[name]
@@ -101,11 +108,13 @@ def central_difference(forward: Forward, name: str, index: Any = ..., v: Any = 1
 
 
 def taylor_slope(forward: Forward, name: str, v: Array, along: float) -> float:
-    """The slope of log remainder against log h: 2 for a right gradient, 1 for a wrong one, infinite for none left.
+    """Computes the slope of log(remainder) against log(h): 2 for a right gradient, 1 for a wrong one.
+
+    It is infinite if nothing but rounding is left of the remainder.
 
     Args:
         v: a direction over the whole tensor.
-        along: <g,v>, with g the gradient to judge.
+        along: <g,v>, where g is the gradient to judge.
     """
     start = forward.outputs()
     size = max(float(np.abs(start[output] * d_output).sum()) for output, d_output in forward.upstream.items())
@@ -123,7 +132,7 @@ def taylor_slope(forward: Forward, name: str, v: Array, along: float) -> float:
 
 
 def complex_forward(layer: Any, inputs: Inputs, keys: list[int | str], real: Forward) -> Forward | str:
-    """The complex twin of a float64 forward, or why there is none."""
+    """Makes the complex128 twin of a float64 forward, or says why there is none."""
     expected = real.outputs()
     try:
         with exact_complex_numbers():
@@ -142,7 +151,7 @@ def complex_forward(layer: Any, inputs: Inputs, keys: list[int | str], real: For
 
 @contextmanager
 def exact_complex_numbers() -> Iterator[None]:
-    """An imaginary part that is discarded is an error; the overflow of a number that is not used is no matter."""
+    """Within it, discarding an imaginary part is an error, and warnings of floating-point arithmetic are off."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         yield

@@ -1,4 +1,4 @@
-"""What a proof says: a row for each tensor, and what is wrong."""
+"""The report of a proof: a row for each tensor, and what is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OK, FAILED = "ok", "FAILED"
 
 
 class GradcheckError(AssertionError):
-    """A backward is not the derivative of its forward; the message is the report, which is also `error.report`."""
+    """A backward is not the derivative of its forward. The message is the report; `error.report` has it, too."""
 
     def __init__(self, report: GradcheckReport) -> None:
         super().__init__(str(report))
@@ -17,16 +17,17 @@ class GradcheckError(AssertionError):
 
 
 @dataclass
-class Row:
-    """One tensor.
+class TensorResult:
+    """What a proof says of one tensor.
 
     Attributes:
         tensor: the parameter's dotted name, or "input NAME".
-        checked: how many entries were compared one by one. (All of them were, in a sum along a random direction.)
-        method: what proved it: "complex step", "central differences", "Taylor slope" or two of them; or "".
-        error: the largest relative error (see `gradcheck`); infinite where there is no number to compare.
-        result: "ok", "FAILED", or "not checked: ..." and why.
-        failure: what is wrong, where it FAILED: the worst entry, the two numbers, the likely cause.
+        shape: the tensor's shape.
+        checked: how many entries were compared one by one. (A sum along a random direction compares all of them.)
+        method: "complex step", "central differences", "Taylor slope", or two of them; "" if not checked.
+        error: the largest relative error (see `gradcheck`); infinite if there is no number to compare.
+        result: "ok", "FAILED", or "not checked: " and the reason.
+        failure: if it FAILED, what is wrong: the worst entry, the two numbers, the likely cause.
     """
 
     tensor: str
@@ -39,38 +40,42 @@ class Row:
 
     @property
     def size(self) -> int:
+        """How many entries the tensor has."""
         return math.prod(self.shape)
 
 
 @dataclass
 class GradcheckReport:
-    """What `gradcheck` found about one layer; `print(report)` shows it all.
+    """What `gradcheck` found about one layer. `print(report)` shows it as a table.
 
     Attributes:
         layer: the class of the layer.
         rows: one for each floating input and each parameter.
-        problems: what backward does wrong besides numbers, such as changing what it was handed.
+        problems: what backward does wrong apart from numbers, such as changing its arguments.
         notes: what is good to know and not wrong.
-        inside: where the layer is wrong, the innermost layers in it that are wrong by themselves, by dotted name.
+        inside: if the layer is wrong, the reports of the innermost layers in it that are wrong by themselves, by
+            dotted name.
     """
 
     layer: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TensorResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inside: dict[str, GradcheckReport] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
+        """Whether there is no problem and no row has FAILED."""
         return not self.problems and not self.failures
 
     @property
-    def failures(self) -> list[Row]:
+    def failures(self) -> list[TensorResult]:
+        """The rows that have FAILED."""
         return [row for row in self.rows if row.result == FAILED]
 
     @property
     def worst(self) -> float:
-        """The largest relative error of all tensors."""
+        """The largest relative error of all rows; infinite if there are none because of a problem."""
         return max((row.error for row in self.rows), default=math.inf if self.problems else 0.0)
 
     def __str__(self) -> str:

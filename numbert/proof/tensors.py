@@ -1,4 +1,4 @@
-"""What a layer learns: its parameters, found through its attributes, and where their gradients are."""
+"""Finding the parameters of a layer through its attributes, and the places of their gradients."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Place:
     """Where a layer keeps one parameter.
 
     Attributes:
-        name: dotted, as in `named_parameters()`.
+        name: the dotted name, as in `named_parameters()`.
         data: the values.
-        adds: it is a numbert Parameter, to whose grad every backward adds.
-        trainable: False for a numbert Parameter that is to stay as it is.
-        now: gives what is kept in data's place by now.
-        homes: each gives the gradient kept in one place where a convention puts it, or None.
+        adds: whether it is a numbert Parameter, to whose grad every backward adds.
+        now: a function that returns what the layer holds in this place now.
+        homes: functions, each of which returns the gradient in one place where a convention puts it, or None.
+        trainable: False for a numbert Parameter that stays as it is.
     """
 
     name: str
@@ -57,16 +57,17 @@ class Place:
     trainable: bool = True
 
     def gradient(self) -> Any:
+        """Returns the gradient that backward left, or None."""
         return next((found for home in self.homes if (found := home()) is not None), None)
 
 
 def parameters(layer: Any) -> list[Place]:
-    """The parameters of a layer and of all layers below it, each once, in the order of `named_parameters()`.
+    """Finds the parameters of a layer and the layers inside it, each once, in the order of `named_parameters()`.
 
-    A parameter is a `Parameter`, or any object with `data` and `grad`; and, in a class that is no `Module`, any
-    floating array that is an attribute or in a list or dict that is one. Of such an array `w` the gradient is
-    looked for in `dw`, `d_w`, `w_grad`, `grad_w`, `grads["w"]` and `gradients["w"]` (also under "dw" and "d_w");
-    of `params["w"]` or `params[0]` also in `grads` or `gradients` under the same key.
+    A parameter is a `Parameter`, or any object with `data` and `grad`. In a class that is no `Module`, it is also
+    any floating array that is an attribute, or is in a list or dict that is an attribute. The gradient of such an
+    array `w` may be in `dw`, `d_w`, `w_grad`, `grad_w`, `grads["w"]` or `gradients["w"]` (also under "dw" and
+    "d_w"); that of `params["w"]` or `params[0]` also in `grads` or `gradients` under the same key.
     """
     places: dict[int, Place] = {}
     for name, value in walk(layer):
@@ -83,6 +84,7 @@ def parameters(layer: Any) -> list[Place]:
 
 
 def is_parameter(value: Any) -> bool:
+    """Whether an object has `grad`, and an array as its `data`."""
     return hasattr(value, "grad") and isinstance(getattr(value, "data", None), np.ndarray)
 
 
@@ -133,7 +135,7 @@ def _at(owner: Any, name: str, keys: tuple[Any, ...]) -> Any:
 
 
 def walk(value: Any, name: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Everything that is reached from value through attributes, dicts, lists and tuples, with its dotted name.
+    """Yields all that can be reached from value through attributes, dicts, lists and tuples, with its dotted name.
 
     Each object comes once, parameters before sub-layers, as in `Module.named_parameters`.
     """
@@ -167,7 +169,7 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 class LooseParameter(Parameter):
-    """Takes a gradient of any shape, so that a wrong one can be reported by its name."""
+    """A parameter that takes a gradient of any shape, so that a wrong one can be reported by its name."""
 
     __slots__ = ()
 
@@ -179,10 +181,11 @@ class LooseParameter(Parameter):
 
 
 def copied(layer: Any, dtype: DTypeLike) -> Any:
-    """A copy with parameters of dtype, other floating arrays in float64, and all gradients zero or None.
+    """Copies a layer, with parameters in dtype, other floating arrays in float64, and all gradients 0 or None.
 
     Raises:
-        InputError: a parameter is complex, or the layer holds what cannot be copied, such as an open file.
+        InputError: a parameter is complex, or the layer holds something that cannot be copied, such as an open
+            file.
     """
     for place in parameters(layer):
         if place.data.dtype.kind != "f":
@@ -210,7 +213,7 @@ def copied(layer: Any, dtype: DTypeLike) -> Any:
 
 
 def replay(layer: Any) -> Callable[[], None]:
-    """Gives a function that sets every random generator in the layer back to where it is now."""
+    """Returns a function that sets every random generator in the layer back to its present state."""
     generators = [value for _, value in walk(layer) if isinstance(value, np.random.Generator)]
     legacy = [value for _, value in walk(layer) if isinstance(value, np.random.RandomState)]
     states = [generator.bit_generator.state for generator in generators]
@@ -226,10 +229,10 @@ def replay(layer: Any) -> Callable[[], None]:
 
 
 def hold_padding_rows(layer: Any) -> list[str]:
-    """Makes the [PAD] row a constant where an Embedding looks it up; gives the names of those embeddings.
+    """Makes the [PAD] row a constant where an Embedding looks it up; returns the names of those embeddings.
 
-    So says the contract of `Embedding`: that row gets no gradient from lookups. A decoder that shares the table
-    still depends on the row, and still has to send its gradient.
+    This follows the contract of `Embedding`, by which that row gets no gradient from lookups. A decoder that
+    shares the table still depends on the row and must still return its gradient.
     """
     names = []
     for name, value in walk(layer):
@@ -241,6 +244,6 @@ def hold_padding_rows(layer: Any) -> list[str]:
 
 
 def _with_constant_padding(row: Array, module: Any, inputs: tuple[Any, ...], output: Array) -> Array:
-    """A forward hook: the looked-up rows with the [PAD] row as it was."""
+    """A forward hook that puts the [PAD] row as it was into the looked-up rows."""
     ids = inputs[0]
     return np.where((ids == module.padding_idx)[..., None], row, output)

@@ -1,1 +1,1 @@
-"""Pictures."""
+"""Pictures of training runs."""

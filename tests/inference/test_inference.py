@@ -356,7 +356,7 @@ class TestModelsAndTokenizers:
             with pytest.raises(InputError) as error:
                 numbert.fill_mask(without, tokenizer, "[MASK]")
             assert str(error.value) == (
-                "fill_mask(model, tokenizer, texts) needs the head for masked words, as in BertForMaskedLM or "
+                "fill_mask(model, tokenizer, texts) needs the head for masked tokens, as in BertForMaskedLM or "
                 f"BertForPreTraining; model is a {type(without).__name__}"
             )
         for without in (model.bert, words):

@@ -1,4 +1,4 @@
-"""The tables: parameters as the seeds count them, shapes in letters and numbers."""
+"""The tables: parameters as the published table counts them, shapes in letters and numbers."""
 
 import re
 
@@ -20,7 +20,7 @@ def base():
 
 
 class TestSummary:
-    def test_bert_base_cased_counts_as_in_the_seeds(self, base):
+    def test_bert_base_cased_counts_as_published(self, base):
         text = summary(base)
         counts = dict(re.findall(r"(\w+: \d-\d+) +([\d,]+|--)", text))
         assert counts["Embedding: 3-1"] == "22,268,928"

@@ -6,7 +6,7 @@ CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 INFERENCE = "inference/test_inference.py"
-CHECKPOINT = "files/test_model_folders.py"
+MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 
@@ -347,7 +347,7 @@ MUTANTS = [
         "        return model.eval()\n",
         "        return model\n",
         "dropout in every answer of a model that was only to be used",
-        tests=(f"{CHECKPOINT}::TestReading",),
+        tests=(f"{MODEL_FOLDERS}::TestReading",),
     ),
     Mutant(
         "nsp-weighs-as-words",

@@ -2,7 +2,7 @@
 
 from mutants.machinery import Mutant
 
-CHECKPOINT = "files/test_model_folders.py"
+MODEL_FOLDERS = "files/test_model_folders.py"
 TOKENIZER = "files/test_tokenizer.py"
 
 MUTANTS = [
@@ -12,7 +12,7 @@ MUTANTS = [
         '((".gamma", ".weight"), (".beta", ".bias"))',
         '((".gamma", ".bias"), (".beta", ".weight"))',
         "two vectors of one shape: a LayerNorm that multiplies by its bias loads without a word",
-        tests=(f"{CHECKPOINT}::TestNames",),
+        tests=(f"{MODEL_FOLDERS}::TestNames",),
     ),
     Mutant(
         "prefix-not-added",
@@ -20,7 +20,7 @@ MUTANTS = [
         '(name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))',
         '(name, name.removeprefix(f"{prefix}."))',
         "a bare encoder does not fit into a model with heads",
-        tests=(f"{CHECKPOINT}::TestNames",),
+        tests=(f"{MODEL_FOLDERS}::TestNames",),
     ),
     Mutant(
         "prefix-not-removed",
@@ -28,7 +28,7 @@ MUTANTS = [
         '(name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))',
         '(name, f"{prefix}.{name}")',
         "an encoder is not found inside a model with heads",
-        tests=(f"{CHECKPOINT}::TestNames",),
+        tests=(f"{MODEL_FOLDERS}::TestNames",),
     ),
     Mutant(
         "bfloat16-shifted-by-8",
@@ -36,7 +36,7 @@ MUTANTS = [
         "bits <<= 16",
         "bits <<= 8",
         "bfloat16 is the upper half of a float32, not its upper quarter",
-        tests=(f"{CHECKPOINT}::TestReading",),
+        tests=(f"{MODEL_FOLDERS}::TestReading",),
     ),
     Mutant(
         "bfloat16-read-as-float16",
@@ -44,7 +44,7 @@ MUTANTS = [
         '"BF16": "<u2"}',
         '"BF16": "<f2"}',
         "16 bits are not 16 bits: exponent and fraction have other lengths",
-        tests=(f"{CHECKPOINT}::TestReading",),
+        tests=(f"{MODEL_FOLDERS}::TestReading",),
     ),
     Mutant(
         "loaded-in-columns",
@@ -52,7 +52,7 @@ MUTANTS = [
         ").reshape(tensor.shape)",
         ").reshape(tensor.shape[::-1]).T",
         "[out,in] read as the transpose of [in,out]: the shapes fit, the numbers do not",
-        tests=(f"{CHECKPOINT}::TestReading",),
+        tests=(f"{MODEL_FOLDERS}::TestReading",),
     ),
     Mutant(
         "saved-transposed",
@@ -60,7 +60,7 @@ MUTANTS = [
         "np.ascontiguousarray(data, dtype)",
         "np.ascontiguousarray(data.T, dtype)",
         "TensorFlow's [in,out] in a file that is read as [out,in]",
-        tests=(f"{CHECKPOINT}::TestReading",),
+        tests=(f"{MODEL_FOLDERS}::TestReading",),
     ),
     Mutant(
         "tied-decoder-saved-twice",
@@ -68,7 +68,7 @@ MUTANTS = [
         "model.named_parameters() if tied else model.all_named_parameters()",
         "model.all_named_parameters()",
         "the decoder beside the word embeddings, which readers report as unexpected",
-        tests=(f"{CHECKPOINT}::TestSaving",),
+        tests=(f"{MODEL_FOLDERS}::TestSaving",),
     ),
     Mutant(
         "ids-shifted-by-a-token-that-stands-twice",

@@ -183,7 +183,7 @@ class TestTypes:
 
 
 class TestNames:
-    def test_named_parameters_are_those_of_a_published_checkpoint(self):
+    def test_named_parameters_have_the_published_names(self):
         names = [name for name, _ in numbert.BertForPreTraining(tiny.config()).named_parameters()]
         assert "bert.encoder.layer.0.attention.self.query.weight" in names
         assert "bert.embeddings.LayerNorm.weight" in names
@@ -225,7 +225,7 @@ class TestNames:
         for name, array in model.state_dict().items():
             assert np.array_equal(array, before[name]), name
 
-    def test_the_listing_is_the_seeds(self):
+    def test_the_listing_is_as_published(self):
         text = str(numbert.BertForMaskedLM(tiny.config(num_hidden_layers=12)))
         assert "      (word_embeddings): Embedding(29, 12, padding_idx=0)\n" in text
         assert "        (0-11): 12 x BertLayer(\n" in text

@@ -1,1 +1,1 @@
-"""BERT with a head for a task."""
+"""Models: BERT with the head of a task, and the list of all classes."""

@@ -18,9 +18,9 @@ from numbert.nn.module import Parameter
 
 
 class BertForPreTraining(BertPreTrainedModel):
-    """BertModel with both pretraining heads: masked words (MLM) and next sentence (NSP).
+    """BertModel with both pretraining heads: masked language modelling (MLM), next-sentence prediction (NSP).
 
-    The arguments are in `BertPreTrainedModel`. With `config.tie_word_embeddings` the decoder's weight and the
+    `BertPreTrainedModel` describes the arguments. With `config.tie_word_embeddings` the decoder's weight and the
     word embeddings are one Parameter, which gets both gradients.
     """
 
@@ -43,14 +43,15 @@ class BertForPreTraining(BertPreTrainedModel):
         return_logits: bool = True,
         **inputs: Any,
     ) -> Any:
-        """-> BertForPreTrainingOutput, or its tuple where return_dict is False.
+        """Returns a BertForPreTrainingOutput, or its tuple if return_dict is False.
 
         Args:
-            labels: integers [b,l], the word at each masked position and -100 elsewhere.
-            next_sentence_label: integers [b]: 0 the second segment follows the first, 1 it does not, -100 ignore.
-            return_logits: False leaves prediction_logits out where labels are given, and with it the work of
+            labels: integers [b,l], the true id at each masked position and -100 elsewhere.
+            next_sentence_label: integers [b]: 0 if the second segment follows the first, 1 if it does not, -100 to
+                leave the pair out.
+            return_logits: False leaves out prediction_logits if labels are given, and with them the work of
                 decoding the positions without a label.
-            inputs: as in `BertModel.forward`, like the first three.
+            inputs: the other inputs of `BertModel.forward`, which also describes the first three.
 
         Raises:
             InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
@@ -81,13 +82,14 @@ class BertForPreTraining(BertPreTrainedModel):
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
     def backward(self, d_loss: float | tuple[float, float] = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+        """Adds the gradient of the latest loss to every Parameter.grad; returns {"inputs_embeds": [b,l,e]}.
 
-        Derivation: docs/derivations.md#the-whole-loss.
+        The derivation is in docs/derivations.md#the-whole-loss.
 
         Args:
-            d_loss: what to multiply it by; or two numbers, one for the mean over masked words and one for the mean
-                over pairs: when a batch is computed in parts, a part's share of its words and of its pairs.
+            d_loss: the number by which the gradient is multiplied; or two numbers, one for the mean over masked
+                tokens and one for the mean over pairs. If a batch is computed in parts, these are the part's
+                shares of the batch's masked tokens and of its pairs.
 
         Raises:
             RuntimeError: the latest forward had no labels, or there was none.
@@ -105,7 +107,7 @@ class BertForPreTraining(BertPreTrainedModel):
 
 
 class BertForMaskedLM(BertPreTrainedModel):
-    """BertModel without pooler, with the head for masked words. The arguments are in `BertPreTrainedModel`."""
+    """BertModel without pooler, with the head for masked tokens. `BertPreTrainedModel` describes the arguments."""
 
     def __init__(
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
@@ -125,7 +127,10 @@ class BertForMaskedLM(BertPreTrainedModel):
         return_logits: bool = True,
         **inputs: Any,
     ) -> Any:
-        """-> HeadOutput with logits [b,l,v]. Arguments and errors are those of `BertForPreTraining.forward`."""
+        """Returns a HeadOutput with logits [b,l,v], or its tuple if return_dict is False.
+
+        Arguments and errors are those of `BertForPreTraining.forward`.
+        """
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         sequence_output = outputs.last_hidden_state
         labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
@@ -138,10 +143,10 @@ class BertForMaskedLM(BertPreTrainedModel):
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
     def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+        """Adds the gradient of the latest loss to every Parameter.grad; returns {"inputs_embeds": [b,l,e]}.
 
         Args:
-            d_loss: what to multiply it by.
+            d_loss: the number by which the gradient is multiplied.
 
         Raises:
             RuntimeError: the latest forward had no labels, or there was none.
@@ -152,7 +157,7 @@ class BertForMaskedLM(BertPreTrainedModel):
 
 
 class BertForNextSentencePrediction(BertPreTrainedModel):
-    """BertModel with the head for the next sentence. The arguments are in `BertPreTrainedModel`."""
+    """BertModel with the head for the next sentence. `BertPreTrainedModel` describes the arguments."""
 
     def __init__(
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
@@ -171,11 +176,15 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         return_dict: bool | None = None,
         **inputs: Any,
     ) -> Any:
-        """-> HeadOutput with logits [b,2].
+        """Returns a HeadOutput with logits [b,2], or its tuple if return_dict is False.
 
         Args:
-            labels: integers [b]: 0 the second segment follows the first, 1 it does not, -100 ignore.
-            inputs: as in `BertModel.forward`, like the first three.
+            labels: integers [b]: 0 if the second segment follows the first, 1 if it does not, -100 to leave the
+                pair out.
+            inputs: the other inputs of `BertModel.forward`, which also describes the first three.
+
+        Raises:
+            InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
         """
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         labels = checked_labels("labels", labels, outputs.pooler_output.shape[:1], 2)
@@ -188,10 +197,10 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
     def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad -> {"inputs_embeds": [b,l,e]}.
+        """Adds the gradient of the latest loss to every Parameter.grad; returns {"inputs_embeds": [b,l,e]}.
 
         Args:
-            d_loss: what to multiply it by.
+            d_loss: the number by which the gradient is multiplied.
 
         Raises:
             RuntimeError: the latest forward had no labels, or there was none.
@@ -202,9 +211,10 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
 
 
 def tied_weight(bert: BertModel) -> Parameter | None:
-    """The word embeddings for the decoder to share, where the configuration ties them."""
+    """Returns the word embeddings for the decoder to share if the configuration ties them, else None."""
     return bert.embeddings.word_embeddings.weight if bert.config.tie_word_embeddings else None
 
 
 def no_loss(model: BertPreTrainedModel) -> RuntimeError:
+    """Returns the error for a backward whose forward had no labels."""
     return RuntimeError(f"{type(model).__name__}.backward: the latest forward had no labels, so it has no loss")

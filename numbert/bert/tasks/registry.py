@@ -1,7 +1,7 @@
 """The one list of classes: every layer and every model of BERT.
 
 The public names of `numbert`, `summary`, `shapes`, `inspect`, the gradient check's list, the parity cases and the
-docs are fed from it, or held to it by a test. A new class is one file, and its name here.
+docs are made from it, or a test compares them with it. A new class needs a file of its own and its name here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MODELS = [cls for cls in _CLASSES if issubclass(cls, BertPreTrainedModel) and cl
 
 
 def model_class_named(name: str) -> type[BertPreTrainedModel]:
-    """A model class by its name.
+    """Returns a model class by its name.
 
     Raises:
         InputError: numbert has no such class.

@@ -1,4 +1,4 @@
-"""Mathematics without parameters, as plain functions that a student can call on arrays alone.
+"""Mathematics without parameters: functions of arrays that a student can call without any layer.
 
 Each file holds, for one function `name`, in this order:
 
@@ -8,9 +8,9 @@ Each file holds, for one function `name`, in this order:
     name_backward         the same numbers, fast
 
 A backward takes the gradient of each output and what it needs of the forward, and returns the gradient of each
-input, in order. It writes into nothing that it was given, and what it returns is the caller's to overwrite. A test
-holds every fast form to its plain one; `numbert bench kernels` times the two. Where the plain form is as fast as
-any, the two names are one function. Derivations that do not fit a docstring are in docs/derivations.md.
+input, in order. It writes into nothing that it was given, and the caller may overwrite what it returns. A test
+compares every fast form with its plain one; `numbert bench kernels` times the two. If the plain form is as fast as
+any, the two names are one function. Derivations that do not fit into a docstring are in docs/derivations.md.
 """
 
 from numbert.nn.functional.attention import (

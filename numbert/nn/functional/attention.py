@@ -1,7 +1,7 @@
-"""attention: softmax(query key^T / sqrt(d) + attention_mask) value (Vaswani et al. 2017, arXiv:1706.03762, 3.2.1).
+"""attention: softmax(query key^T / sqrt(d) + attention_mask) value.
 
-It stands here in the three steps that its layers call, scores, probabilities (see `softmax`) and context, and as a
-whole.
+(Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1.) It is here in the three steps that its layers call, namely
+scores, probabilities (see `softmax`) and context, and as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numbert.nn.numerics import underflow_is_zero
 
 
 def attention_scores_plain(query: Array, key: Array) -> Array:
-    """[b,h,l,d], [b,h,r,d] -> [b,h,l,r]: how well each query fits each key."""
+    """query key^T / sqrt(d): how well each query fits each key. [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
     d = query.shape[-1]
     return np.einsum("bhld,bhrd->bhlr", query, key) / math.sqrt(d)
 
@@ -32,7 +32,7 @@ def attention_scores(query: Array, key: Array) -> Array:
 
 
 def attention_scores_backward_plain(d_scores: Array, query: Array, key: Array) -> tuple[Array, Array]:
-    """-> d_query [b,h,l,d], d_key [b,h,r,d]."""
+    """d_scores [b,h,l,r] -> d_query [b,h,l,d], d_key [b,h,r,d]."""
     d = query.shape[-1]
     d_query = np.einsum("bhlr,bhrd->bhld", d_scores, key) / math.sqrt(d)
     d_key = np.einsum("bhlr,bhld->bhrd", d_scores, query) / math.sqrt(d)
@@ -61,7 +61,7 @@ def attention_scores_backward(d_scores: Array, query: Array, key: Array) -> tupl
 
 
 def attention_context_plain(probs: Array, value: Array) -> Array:
-    """[b,h,l,r], [b,h,r,d] -> [b,h,l,d]: for each query the mean of the values, weighted by its probabilities."""
+    """For each query the mean of the values, weighted by its probabilities. [b,h,l,r], [b,h,r,d] -> [b,h,l,d]."""
     return np.einsum("bhlr,bhrd->bhld", probs, value)
 
 
@@ -72,7 +72,7 @@ def attention_context(probs: Array, value: Array) -> Array:
 
 
 def attention_context_backward_plain(d_context: Array, probs: Array, value: Array) -> tuple[Array, Array]:
-    """-> d_probs [b,h,l,r], d_value [b,h,r,d]."""
+    """d_context [b,h,l,d] -> d_probs [b,h,l,r], d_value [b,h,r,d]."""
     d_probs = np.einsum("bhld,bhrd->bhlr", d_context, value)
     d_value = np.einsum("bhlr,bhld->bhrd", probs, d_context)
     return d_probs, d_value
@@ -101,7 +101,7 @@ def attention_context_backward(d_context: Array, probs: Array, value: Array) -> 
 def attention_plain(
     query: Array, key: Array, value: Array, attention_mask: Array | None = None, keep: Array | None = None
 ) -> tuple[Array, Array]:
-    """[b,h,l,d], [b,h,r,d], [b,h,r,d] -> context [b,h,l,d], attention_probs [b,h,l,r]."""
+    """The whole attention. [b,h,l,d], [b,h,r,d], [b,h,r,d] -> context [b,h,l,d], attention_probs [b,h,l,r]."""
     scores = attention_scores_plain(query, key)
     masked = scores if attention_mask is None else scores + attention_mask
     probs = softmax_plain(masked)
@@ -113,16 +113,17 @@ def attention_plain(
 def attention(
     query: Array, key: Array, value: Array, attention_mask: Array | None = None, keep: Array | None = None
 ) -> tuple[Array, Array]:
-    """`attention_plain`, each step fast.
+    """`attention_plain` with the fast form of each step.
 
     Args:
         query: [b,h,l,d]
         key, value: [b,h,r,d]
-        attention_mask: added to the scores, broadcast to [b,h,l,r]: 0 to look, a huge negative number not to.
+        attention_mask: added to the scores and broadcast to [b,h,l,r]; 0 where the query may look at the key, a
+            huge negative number where it may not.
         keep: factors on the probabilities, [b,h,l,r]: 0 where dropout drops, 1 / (1 - p) elsewhere.
 
     Returns:
-        context [b,h,l,d], and for backward: attention_probs [b,h,l,r] (before keep).
+        context [b,h,l,d]; and attention_probs [b,h,l,r], before keep, which backward needs.
     """
     scores = attention_scores(query, key)  # [b,h,l,r]
     if attention_mask is not None:
@@ -140,7 +141,10 @@ def attention_backward_plain(
     attention_probs: Array,
     keep: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """-> d_query [b,h,l,d], d_key, d_value [b,h,r,d]: docs/derivations.md#attention."""
+    """d_context [b,h,l,d] -> d_query [b,h,l,d], d_key [b,h,r,d], d_value [b,h,r,d].
+
+    The derivation is in docs/derivations.md#attention.
+    """
     kept = attention_probs if keep is None else attention_probs * keep
     d_kept, d_value = attention_context_backward_plain(d_context, kept, value)
     d_probs = d_kept if keep is None else d_kept * keep
@@ -158,7 +162,18 @@ def attention_backward(
     attention_probs: Array,
     keep: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """d_context [b,h,l,d] -> d_query [b,h,l,d], d_key, d_value [b,h,r,d]: docs/derivations.md#attention."""
+    """`attention_backward_plain` with the fast form of each step.
+
+    Args:
+        d_context: [b,h,l,d]
+        query: [b,h,l,d]
+        key, value: [b,h,r,d]
+        attention_probs: [b,h,l,r], as `attention` returned them.
+        keep: [b,h,l,r], as in forward.
+
+    Returns:
+        d_query [b,h,l,d], d_key [b,h,r,d], d_value [b,h,r,d].
+    """
     # context = kept @ value
     kept = attention_probs if keep is None else attention_probs * keep
     d_probs, d_value = attention_context_backward(d_context, kept, value)

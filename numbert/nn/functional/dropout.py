@@ -1,7 +1,8 @@
-"""dropout: each number is dropped with probability p, and the others are divided by 1 - p.
+"""dropout: each number is set to 0 with probability p, and the others are divided by 1 - p.
 
-So the expected output is the input, and no factor is needed when nothing is dropped (Srivastava et al. 2014,
-section 10). Derivation: y = x kept / (1 - p) with random constants kept, 0 or 1, so d_x = d_y kept / (1 - p).
+So the expected output equals the input, and no factor is needed when nothing is dropped (Srivastava et al. 2014,
+JMLR 15, section 10). Derivation: y = x kept / (1 - p) with random constants kept, which are 0 or 1, so
+d_x = d_y kept / (1 - p).
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from numbert.nn.numerics import underflow_is_zero
 
 
 def drawn_kept(shape: tuple[int, ...], p: float, rng: np.random.Generator) -> Array:
-    """Which numbers are kept: bool of that shape, False with probability p."""
+    """Draws which numbers are kept: an array of bool of that shape, in which each is False with probability p."""
     kept: Array = rng.random(shape, dtype=np.float32) >= p
     return kept
 
 
 def dropout_plain(x: Array, kept: Array, p: float) -> Array:
-    """x kept / (1 - p), of any shape; 0 where p is 1."""
+    """x kept / (1 - p), of any shape; 0 if p is 1."""
     scale = 1 / (1 - p) if p < 1 else 0.0
     return x * kept * scale
 
 
 @underflow_is_zero
 def dropout(x: Array, kept: Array, p: float) -> Array:
-    """`dropout_plain` without an array in between.
+    """`dropout_plain` with one array less in between.
 
     Args:
         x: of any shape.
@@ -44,5 +45,5 @@ def dropout_backward_plain(d_output: Array, kept: Array, p: float) -> Array:
 
 
 def dropout_backward(d_output: Array, kept: Array, p: float) -> Array:
-    """`dropout_backward_plain`: the same product as forward's."""
+    """`dropout_backward_plain`, which is the same product as in forward."""
     return dropout(d_output, kept, p)

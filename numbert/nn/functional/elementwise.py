@@ -1,7 +1,7 @@
 """relu, sigmoid, silu and tanh: element by element, of any shape.
 
-A derivative f'(x) is all there is to derive, d_x = d_output * f'(x): docs/derivations.md#activations. NumPy has
-relu and tanh in one or two steps, so there the plain form is the fast one too.
+Each backward is d_x = d_output * f'(x), so only f' has to be derived: docs/derivations.md#activations. NumPy
+computes relu and tanh in one or two steps, so their plain form is also the fast one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ relu = relu_plain
 
 @underflow_is_zero
 def relu_backward_plain(d_output: Array, x: Array) -> Array:
-    """relu'(x) is 1 for x > 0 and 0 for x <= 0 (at 0 itself any value in [0, 1] is a subgradient)."""
+    """d_output relu'(x), where relu'(x) is 1 for x > 0 and 0 for x <= 0.
+
+    At 0 itself any value in [0, 1] is a subgradient; PyTorch takes 0, too.
+    """
     return d_output * (x.real > 0)
 
 
@@ -37,7 +40,7 @@ def sigmoid_plain(x: Array) -> Array:
 
 @underflow_is_zero
 def sigmoid(x: Array) -> Array:
-    """`sigmoid_plain` with no overflow at either end."""
+    """`sigmoid_plain` without overflow for large |x|."""
     negative = np.where(x.real < 0, x, x.dtype.type(0))  # x where it is negative, else 0
     small = np.exp(np.where(x.real < 0, x, -x))  # exp(-|x|), at most 1
     return np.exp(negative) / (1 + small)
@@ -50,7 +53,7 @@ def silu_plain(x: Array) -> Array:
 
 @underflow_is_zero
 def silu(x: Array) -> Array:
-    """`silu_plain` with no overflow at either end, in blocks of rows where x is real."""
+    """`silu_plain` without overflow for large |x|, in blocks of rows where x is real."""
     if x.dtype.kind == "c":
         return x * sigmoid(x)
     return mapped(_silu, x)
@@ -73,9 +76,9 @@ def _silu(out: Array, x: Array) -> None:
 
 
 def silu_backward_plain(d_output: Array, x: Array) -> Array:
-    """With s = sigmoid(x), s' = s (1 - s): silu'(x) = s + x s (1 - s).
+    """d_output silu'(x), with silu'(x) = s + x s (1 - s) and s = sigmoid(x), because s' = s (1 - s).
 
-    1 - s is sigmoid(-x), which keeps the digits that the difference loses near 1.
+    1 - s is computed as sigmoid(-x), which keeps the digits that the difference would lose near s = 1.
     """
     s = sigmoid_plain(x)
     one_less_s = sigmoid_plain(-x)
@@ -85,7 +88,7 @@ def silu_backward_plain(d_output: Array, x: Array) -> Array:
 
 @underflow_is_zero
 def silu_backward(d_output: Array, x: Array) -> Array:
-    """`silu_backward_plain` with no overflow at either end, in blocks of rows where x is real."""
+    """`silu_backward_plain` without overflow for large |x|, in blocks of rows where x is real."""
     if x.dtype.kind == "c":
         s = sigmoid(x)
         return d_output * (s + x * s * sigmoid(-x))
@@ -102,7 +105,7 @@ def _silu_backward(out: Array, d_output: Array, x: Array) -> None:
 
 @underflow_is_zero
 def tanh_plain(x: Array) -> Array:
-    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)), which NumPy has."""
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)), by NumPy's own function."""
     return np.tanh(x)
 
 
@@ -111,7 +114,7 @@ tanh = tanh_plain
 
 @underflow_is_zero
 def tanh_backward_plain(d_output: Array, output: Array) -> Array:
-    """tanh' = 1 - tanh^2. The one pair whose backward takes the output, which is all that it needs."""
+    """d_output (1 - output^2), because tanh' = 1 - tanh^2. Unlike the others it takes the output and not x."""
     return d_output * (1 - output * output)
 
 

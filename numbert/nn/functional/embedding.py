@@ -1,4 +1,4 @@
-"""embedding: row `id` of a table for each id.
+"""embedding: looks up row `id` of a table for each id.
 
 Derivation: y[n] = W[id_n], so the gradient of row i of W is the sum of d_y[n] over all n with id_n = i.
 """
@@ -11,7 +11,7 @@ from numbert.nn.array import Array
 
 
 def embedding_plain(ids: Array, weight: Array) -> Array:
-    """Integers [...], [v,e] -> [..., e]."""
+    """Row `id` of the table for each id. Integers [...], [v,e] -> [..., e]."""
     output = np.zeros((*ids.shape, weight.shape[1]), weight.dtype)
     for place in np.ndindex(ids.shape):
         output[place] = weight[ids[place]]
@@ -19,14 +19,17 @@ def embedding_plain(ids: Array, weight: Array) -> Array:
 
 
 def embedding(ids: Array, weight: Array) -> Array:
-    """`embedding_plain` in one step: integers [...], [v,e] -> [..., e]."""
+    """`embedding_plain` in one step. Integers [...], [v,e] -> [..., e]."""
     return weight[ids]
 
 
 def embedding_backward_plain(
     d_output: Array, ids: Array, num_embeddings: int, padding_idx: int | None = None
 ) -> Array:
-    """-> d_weight [v,e]; what is looked up twice gets the sum, the [PAD] row nothing."""
+    """d_output [..., e], integers [...] -> d_weight [v,e].
+
+    A row that is looked up twice gets the sum of both gradients; the row padding_idx gets none.
+    """
     d_weight = np.zeros((num_embeddings, d_output.shape[-1]), d_output.dtype)
     for place in np.ndindex(ids.shape):
         if ids[place] != padding_idx:
@@ -37,14 +40,14 @@ def embedding_backward_plain(
 def embedding_backward(
     d_output: Array, ids: Array, num_embeddings: int, padding_idx: int | None = None, out: Array | None = None
 ) -> Array:
-    """`embedding_backward_plain`, with one sum for each distinct id.
+    """`embedding_backward_plain` with one sum for each distinct id.
 
     Args:
         d_output: [..., e]
         ids: integers [...]
         num_embeddings: v.
         padding_idx: the row that gets no gradient, or None.
-        out: [v,e], to which the gradient is added, in place of a new array.
+        out: [v,e], an array to which the gradient is added; by default a new one of zeros.
 
     Returns:
         d_weight [v,e], or out.

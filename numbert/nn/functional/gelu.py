@@ -1,7 +1,7 @@
-"""gelu, x Phi(x) with Phi the cumulative distribution of the normal, and its approximation by tanh.
+"""gelu: x Phi(x), with Phi the cumulative distribution function of the standard normal; and its form with tanh.
 
-(Hendrycks & Gimpel 2016, arXiv:1606.08415.) A derivative f'(x) is all there is to derive, d_x = d_output * f'(x),
-element by element: docs/derivations.md#activations.
+(Hendrycks & Gimpel 2016, arXiv:1606.08415.) Each backward is d_x = d_output * f'(x), element by element, so only
+f' has to be derived: docs/derivations.md#activations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def gelu_plain(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """`gelu_plain`, of any shape.
 
-    In float64 and complex128 to the last digits; in float32 by a rational form with an absolute error below 5e-7.
+    float64 and complex128 are exact up to rounding; float32 is computed by a rational approximation with an
+    absolute error below 5e-7.
     """
     if x.dtype == np.float32:
         return mapped(_gelu_float32, x)
@@ -78,7 +79,7 @@ def _gelu_float32(out: Array, x: Array) -> None:
 
 
 def gelu_backward_plain(d_output: Array, x: Array) -> Array:
-    """gelu'(x) = Phi(x) + x phi(x): the product rule, with the density phi = Phi'."""
+    """d_output gelu'(x), with gelu'(x) = Phi(x) + x phi(x) by the product rule; phi = Phi' is the density."""
     cdf = _normal_cdf(x)
     density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     slope = cdf + x * density
@@ -87,7 +88,7 @@ def gelu_backward_plain(d_output: Array, x: Array) -> Array:
 
 @underflow_is_zero
 def gelu_backward(d_output: Array, x: Array) -> Array:
-    """`gelu_backward_plain`, of any shape; in float32 as `gelu`."""
+    """`gelu_backward_plain`, of any shape; in float32 by the approximation that `gelu` uses."""
     if x.dtype == np.float32:
         return mapped(_gelu_backward_float32, d_output, x)
     density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
@@ -111,14 +112,14 @@ def _gelu_backward_float32(out: Array, d_output: Array, x: Array) -> None:
 
 
 def gelu_tanh_plain(x: Array) -> Array:
-    """x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), of any shape."""
+    """x/2 (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), of any shape."""
     u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
     return 0.5 * x * (1 + np.tanh(u))
 
 
 @underflow_is_zero
 def gelu_tanh(x: Array) -> Array:
-    """`gelu_tanh_plain` in blocks of rows: gelu_new and gelu_pytorch_tanh in a config."""
+    """`gelu_tanh_plain` in blocks of rows. A configuration calls it gelu_new or gelu_pytorch_tanh."""
     return mapped(_gelu_tanh, x)
 
 
@@ -137,7 +138,10 @@ def _gelu_tanh(out: Array, x: Array) -> None:
 
 
 def gelu_tanh_backward_plain(d_output: Array, x: Array) -> Array:
-    """With y = tanh(u): f' = (1 + y)/2 + x/2 (1 - y^2) u', u' = sqrt(2/pi) (1 + 3 * 0.044715 x^2)."""
+    """d_output f'(x), with f' = (1 + y)/2 + x/2 (1 - y^2) u' and y = tanh(u).
+
+    Here u' = sqrt(2/pi) (1 + 3 * 0.044715 x^2).
+    """
     y = np.tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))
     d_u = SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)
     slope = 0.5 * (1 + y) + 0.5 * x * d_u * (1 - y * y)

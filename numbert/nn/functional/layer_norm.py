@@ -1,6 +1,6 @@
-"""layer_norm: each row to mean 0 and variance 1, then times weight plus bias (Ba et al. 2016, arXiv:1607.06450).
+"""layer_norm: brings each row to mean 0 and variance 1, then multiplies by weight and adds bias.
 
-The variance is the biased one, the mean of the squares.
+The variance is the biased one, the mean of the squares (Ba et al. 2016, arXiv:1607.06450).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
         eps: added to the variance.
 
     Returns:
-        output [..., e], and for backward: normalized [..., e], inverse_std [..., 1].
+        output [..., e]; and normalized [..., e] and inverse_std [..., 1], which backward needs.
     """
     output = np.empty(x.shape, np.result_type(x, weight))
     normalized = np.empty_like(output)
@@ -60,7 +60,10 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
 def layer_norm_backward_plain(
     d_output: Array, normalized: Array, inverse_std: Array, weight: Array
 ) -> tuple[Array, Array, Array]:
-    """-> d_x [..., e], d_weight [e], d_bias [e]: docs/derivations.md#layernorm."""
+    """d_output [..., e] -> d_x [..., e], d_weight [e], d_bias [e].
+
+    The derivation is in docs/derivations.md#layernorm.
+    """
     g = d_output * weight
     mean = g.mean(axis=-1, keepdims=True)
     mean_along_normalized = (g * normalized).mean(axis=-1, keepdims=True)

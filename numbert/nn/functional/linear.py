@@ -1,7 +1,7 @@
-"""linear: y = x W^T + bias, the product that every layer is made of.
+"""linear: y = x W^T + bias, the product that most of BERT's work consists of.
 
-Derivation: y[n,o] = sum_i x[n,i] W[o,i] + bias[o], so
-d_x = d_y W, d_W = d_y^T x and d_bias = the sum of d_y over n, where n runs over all leading axes.
+Derivation: y[n,o] = sum_i x[n,i] W[o,i] + bias[o], so d_x = d_y W, d_W = d_y^T x, and d_bias is the sum of d_y
+over n, where n runs over all leading axes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numbert.nn.numerics import underflow_is_zero
 
 
 def linear_plain(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """[..., in], [out,in], [out] -> [..., out]."""
+    """x W^T + bias. [..., in], [out,in], [out] -> [..., out]."""
     product = np.einsum("...i,oi->...o", x, weight)
     return product if bias is None else product + bias
 
@@ -24,7 +24,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
     Args:
         x: [..., in]
-        weight: [out,in], as the checkpoints store it.
+        weight: [out,in], as model folders store it.
         bias: [out], or None for none.
 
     Returns:
@@ -38,7 +38,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def linear_backward_plain(d_output: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """-> d_x [..., in], d_weight [out,in], d_bias [out]."""
+    """d_output [..., out], x [..., in], weight [out,in] -> d_x [..., in], d_weight [out,in], d_bias [out]."""
     d_x = np.einsum("...o,oi->...i", d_output, weight)
     d_y, x = d_output.reshape(-1, d_output.shape[-1]), x.reshape(-1, x.shape[-1])  # [n,out], [n,in]
     d_weight = np.einsum("no,ni->oi", d_y, x)
@@ -54,12 +54,12 @@ def linear_backward(
 
     Args:
         d_output: [..., out]
-        x: [..., in], the forward's.
+        x: [..., in], as in forward.
         weight: [out,in]
-        learned: False leaves d_weight and d_bias out, and the work for them.
+        learned: False skips d_weight and d_bias, and the work for them.
 
     Returns:
-        d_x [..., in], d_weight [out,in], d_bias [out]; the last two None where they are left out.
+        d_x [..., in], d_weight [out,in], d_bias [out]; the last two are None if `learned` is False.
     """
     d_y = d_output.reshape(-1, len(weight))  # [n,out]
     d_x = (d_y @ weight).reshape(x.shape)  # [n,out] @ [out,in] -> [n,in]

@@ -12,7 +12,7 @@ IGNORE = -100  # the label of a row that has none
 
 
 def cross_entropy_plain(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """[n,v], integers [n] -> loss, a scalar, and probs [n,v]."""
+    """The mean of -log softmax(logits)[label]. logits [n,v], labels [n] -> loss, a scalar, and probs [n,v]."""
     total = np.zeros((), logits.dtype)
     count = 0
     for x, label in zip(logits, labels, strict=True):
@@ -26,16 +26,16 @@ def cross_entropy_plain(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 @underflow_is_zero
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """`cross_entropy_plain`, all rows at once.
+    """`cross_entropy_plain` with all rows at once.
 
-    Rows whose label is -100 are left out. Where no row is left, the loss is 0 and so is its gradient.
+    Rows with the label -100 are left out. If no row is left, the loss is 0 and so is its gradient.
 
     Args:
         logits: [n,v]
-        labels: integers [n], each 0 to v - 1, or -100 for a row to leave out.
+        labels: integers [n], each from 0 to v - 1, or -100 to leave the row out.
 
     Returns:
-        loss, a scalar; and for backward: probs [n,v].
+        loss, a scalar; and probs [n,v], which backward needs.
     """
     labelled = labels != IGNORE
     rows = np.arange(len(labels))
@@ -50,7 +50,10 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def cross_entropy_backward_plain(d_loss: float | Array, probs: Array, labels: Array) -> Array:
-    """d_logits [n,v] = d_loss (probs - one_hot(labels)) / count, 0 for -100: docs/derivations.md#cross-entropy."""
+    """d_logits [n,v] = d_loss (probs - one_hot(labels)) / count, and 0 in rows with the label -100.
+
+    The derivation is in docs/derivations.md#cross-entropy.
+    """
     count = max(1, int((labels != IGNORE).sum()))
     d_logits = np.zeros_like(probs)
     for row, label in enumerate(labels):
@@ -63,7 +66,7 @@ def cross_entropy_backward_plain(d_loss: float | Array, probs: Array, labels: Ar
 
 @underflow_is_zero
 def cross_entropy_backward(d_loss: float | Array, probs: Array, labels: Array) -> Array:
-    """`cross_entropy_backward_plain`, all rows at once.
+    """`cross_entropy_backward_plain` with all rows at once.
 
     Args:
         d_loss: the gradient of the loss, a scalar.

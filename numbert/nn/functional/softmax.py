@@ -1,6 +1,6 @@
-"""softmax: exp(x) over its sum along the last axis.
+"""softmax: exp(x) divided by its sum along the last axis.
 
-The row's maximum is taken off first: it cancels, and exp cannot overflow.
+The row's maximum is subtracted first: it cancels in the quotient, and exp cannot overflow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numbert.nn.numerics import underflow_is_zero
 
 
 def softmax_plain(x: Array) -> Array:
-    """[..., r] -> [..., r]."""
+    """exp(x) / sum(exp(x)) along the last axis. [..., r] -> [..., r]."""
     shifted = x - x.real.max(axis=-1, keepdims=True)
     exp = np.exp(shifted)
     total = exp.sum(axis=-1, keepdims=True)
@@ -22,7 +22,7 @@ def softmax_plain(x: Array) -> Array:
 
 @underflow_is_zero
 def softmax(x: Array) -> Array:
-    """`softmax_plain` in blocks of rows. [..., r] -> [..., r], each row with sum 1."""
+    """`softmax_plain` in blocks of rows. [..., r] -> [..., r]; each row of the result sums to 1."""
     probs = np.empty_like(x, order="C")
     if x.size:
         in_row_blocks(_softmax, probs.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]))
@@ -36,7 +36,10 @@ def _softmax(probs: Array, x: Array) -> None:
 
 
 def softmax_backward_plain(d_probs: Array, probs: Array) -> Array:
-    """d_x = probs * (d_probs - sum(d_probs * probs)): docs/derivations.md#softmax. [..., r] -> [..., r]."""
+    """d_x = probs * (d_probs - sum(d_probs * probs)). [..., r] -> [..., r].
+
+    The derivation is in docs/derivations.md#softmax.
+    """
     total = (d_probs * probs).sum(axis=-1, keepdims=True)
     return probs * (d_probs - total)
 
