@@ -46,7 +46,7 @@ class PretrainResult:
             `folder` after the last step; else None.
         frequencies: what guessing from piece frequencies gives on the same masks.
         bigrams: what guessing from the token to the left gives on the same masks.
-        fills: a few held-out sentences with a masked word and the model's guesses.
+        fills: a few held-out sentences with one word masked, and the model's guesses.
     """
 
     folder: Path
