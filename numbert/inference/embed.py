@@ -45,8 +45,8 @@ def embed(
         [len(texts),e] in the model's dtype.
 
     Raises:
-        InputError: there are no texts, one of them is no str or has no token, batch_size is below 1, the model has no
-            BertModel in it, or tokenizer is no `tokenizers.Tokenizer`.
+        InputError: there are no texts, one of them is no str or has no token, batch_size is below 1, the model has
+            no BertModel in it, or tokenizer is no `tokenizers.Tokenizer`.
     """
     encoder = encoder_of(model, "embed(model, tokenizer, texts)")
     batch_size = as_batch_size(batch_size)
