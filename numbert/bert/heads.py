@@ -102,7 +102,8 @@ class BertLMPredictionHead(Module):
 
         The other positions affect neither loss nor gradient, so only the m labelled ones of b*l are decoded for
         backward: docs/derivations.md#masked-positions. In pretraining these are about one in seven, and decoding
-        all would add a quarter to the products of a base model.
+        all would add a quarter to the products of a base model. So hooks on this head see the labelled positions
+        [m,e] in one call and, if the logits are asked for, the others in a second one.
 
         Args:
             sequence_output: [b,l,e]

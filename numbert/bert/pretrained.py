@@ -47,10 +47,15 @@ class BertPreTrainedModel(Module):
 
     def __init__(self, config: BertConfig, seed: int | np.random.Generator, dtype: DTypeLike) -> None:
         checked_dtype(dtype)
+        if not isinstance(config, BertConfig):
+            raise InputError(f"config is a {type(config).__name__}; it must be a BertConfig")
         config.refuse_what_is_not_there_yet()
         self._refuse_what_no_memory_holds(config, np.dtype(dtype))
         self.config = config
-        self.rng = np.random.default_rng(seed)
+        try:
+            self.rng = np.random.default_rng(seed)
+        except (TypeError, ValueError):
+            raise InputError(f"seed is {shown(seed)}; it must be an integer from 0 on, or a Generator") from None
 
     def _refuse_what_no_memory_holds(self, config: BertConfig, dtype: np.dtype[Any]) -> None:
         """Raises InputError where there is no memory for the encoder's parameters; some are made before it ends.

@@ -12,7 +12,7 @@ from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.errors import InputError, shown
 from numbert.inference.batches import as_batch_size, batches
 from numbert.inference.models import encoder_of
-from numbert.inference.texts import as_texts, as_tokenizer
+from numbert.inference.texts import Pair, as_texts_and_pairs, as_tokenizer
 from numbert.nn.array import Array
 from numbert.nn.switches import no_grad
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def embed(
     model: BertPreTrainedModel,
     tokenizer: Tokenizer,
-    texts: str | Iterable[str],
+    texts: str | Iterable[str | Pair],
     batch_size: int = 32,
     progress: bool = False,
     on_cut: Callable[[list[int]], None] | None = None,
@@ -31,11 +31,12 @@ def embed(
     """Returns a vector for each text, the mean of the last hidden states of its tokens.
 
     Texts are computed in batches of similar length; the vectors are in the order of the texts. A text with more
-    tokens than the model has positions, l, is cut: [CLS], its first l - 2 tokens, [SEP] count.
+    tokens than the model has positions, l, is cut: [CLS], its first l - 2 tokens, [SEP] count. A pair of texts is
+    one text in two segments, [CLS] first [SEP] second [SEP]; of one that is too long, the longer is cut first.
 
     Args:
         model: a BertModel, or a model with heads, of which only the BertModel inside is used.
-        texts: one text, or a list, tuple, array, Series or generator of texts.
+        texts: one text, or a list, tuple, array, Series or generator of texts, each a str or a pair of str.
         batch_size: how many texts are computed at a time.
         progress: whether to show a bar on stderr.
         on_cut: a function that is called with the indices of the texts that are cut, if there are any, before
@@ -50,13 +51,13 @@ def embed(
     """
     encoder = encoder_of(model, "embed(model, tokenizer, texts)")
     batch_size = as_batch_size(batch_size)
-    texts = as_texts(texts)
-    if not texts:
+    given = as_texts_and_pairs(texts)
+    if not given:
         raise InputError("there is no text to embed")
-    encodings, cut = _encodings_and_cut(encoder, tokenizer, texts)
+    encodings, cut = _encodings_and_cut(encoder, tokenizer, given)
     if cut and on_cut is not None:
         on_cut(cut)
-    vectors = np.empty((len(texts), encoder.config.hidden_size), encoder.dtype)
+    vectors = np.empty((len(given), encoder.config.hidden_size), encoder.dtype)
     for indices, batch in batches(encodings, batch_size, encoder, progress):
         with no_grad():
             hidden_states = encoder(**batch, return_dict=True).last_hidden_state  # [b,l,e]
@@ -66,30 +67,52 @@ def embed(
     return vectors
 
 
-def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iterable[str]) -> list[int]:
+def overlong(model: BertPreTrainedModel, tokenizer: Tokenizer, texts: str | Iterable[str | Pair]) -> list[int]:
     """Returns the indices of the texts that `embed` would cut, because they have too many tokens.
 
     Raises:
         InputError: `embed` would raise it, except that there may be no texts.
     """
     encoder = encoder_of(model, "overlong(model, tokenizer, texts)")
-    return _encodings_and_cut(encoder, tokenizer, as_texts(texts))[1]
+    return _encodings_and_cut(encoder, tokenizer, as_texts_and_pairs(texts))[1]
 
 
 def _encodings_and_cut(
-    encoder: BertModel, tokenizer: Tokenizer, texts: list[str]
+    encoder: BertModel, tokenizer: Tokenizer, texts: list[Pair | tuple[str]]
 ) -> tuple[list[Encoding], list[int]]:
-    """Encodes each text as [CLS] tokens [SEP], cut to the model's length; and tells the indices of those cut."""
-    cut: list[int] = []
+    """Encodes each text or pair with its special tokens, cut to the model's length; and tells which were cut."""
     tokenizer = as_tokenizer(tokenizer)
-    pieces = tokenizer.encode_batch(texts, add_special_tokens=False)
-    # Cut before [CLS] and [SEP] are added, so that both stay. The tokenizer's own truncation would do the same,
-    # but it is the user's to set, and may be read by another thread.
-    room = max(0, encoder.config.max_position_embeddings - tokenizer.num_special_tokens_to_add(False))
-    for index, encoding in enumerate(pieces):
-        if not len(encoding):
-            raise InputError(f"text {index}, {shown(texts[index])}, has nothing in it that the tokenizer keeps")
-        if len(encoding) > room:
-            encoding.truncate(room)
+    pieces = iter(tokenizer.encode_batch([part for text in texts for part in text], add_special_tokens=False))
+    encodings: list[Encoding] = []
+    cut: list[int] = []
+    for index, text in enumerate(texts):
+        parts = [next(pieces) for _ in text]
+        sizes = [len(encoding) for encoding in parts]
+        if 0 in sizes:
+            empty = shown(text[sizes.index(0)])
+            raise InputError(f"text {index}, {empty}, has nothing in it that the tokenizer keeps")
+        # Cut before [CLS] and [SEP] are added, so that these stay. The tokenizer's own truncation would do the
+        # same, but it is the user's to set, and may be read by another thread.
+        special = tokenizer.num_special_tokens_to_add(len(parts) == 2)
+        kept = _kept(sizes, encoder.config.max_position_embeddings - special)
+        if kept != sizes:
             cut.append(index)
-    return [tokenizer.post_process(encoding) for encoding in pieces], cut
+            for encoding, length in zip(parts, kept, strict=True):
+                encoding.truncate(length)
+        encodings.append(tokenizer.post_process(parts[0], parts[1] if len(parts) == 2 else None))
+    return encodings, cut
+
+
+def _kept(sizes: list[int], room: int) -> list[int]:
+    """How many tokens of a text, or of each of a pair, are kept where there is room for that many in all.
+
+    As in the field's truncation "longest_first", the longer one of a pair is cut until both are equally long, and
+    then both are, in turn.
+    """
+    room = max(0, room)
+    if sum(sizes) <= room:
+        return sizes
+    if len(sizes) == 1:
+        return [room]
+    shorter = min(*sizes, room // 2)
+    return [room - shorter, shorter] if sizes[0] > sizes[1] else [shorter, room - shorter]

@@ -15,13 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
+import numpy as np
+
+from numbert.errors import InputError
+
 Kind = Literal["forward", "backward_pre", "backward"]
 
 
 class Hooks:
     """The hooks of one layer, of each kind in the order in which they were registered."""
 
-    def __init__(self) -> None:
+    def __init__(self, own_backward: Callable[..., Any] | None) -> None:
+        self.own_backward = own_backward  # the layer's, where it is not the class's
         self.forward: dict[int, Callable[..., Any]] = {}
         self.backward_pre: dict[int, Callable[..., Any]] = {}
         self.backward: dict[int, Callable[..., Any]] = {}
@@ -56,6 +61,8 @@ class Handle:
         getattr(hooks, self._kind).pop(self._number, None)
         if not (hooks.forward or hooks.backward_pre or hooks.backward):
             del vars(self._module)["hooks"], vars(self._module)["backward"]
+            if hooks.own_backward is not None:
+                vars(self._module)["backward"] = hooks.own_backward
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +73,10 @@ class Handle:
 
 def register(module: Any, kind: Kind, hook: Callable[..., Any]) -> Handle:
     """Adds a hook of one kind to a layer and returns its handle."""
+    if not callable(hook):
+        raise InputError(f"a hook of {type(module).__name__} is {hook!r}; it must be a function")
     if module.hooks is None:
-        vars(module)["hooks"] = Hooks()
+        vars(module)["hooks"] = Hooks(vars(module).get("backward"))
         # A bound method, so that a deep copy of the layer has one of its own.
         vars(module)["backward"] = types.MethodType(watched_backward, module)
     hooks: Hooks = module.hooks
@@ -96,7 +105,7 @@ def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
         TypeError: a pre-hook returned something other than None or a tuple of as many gradients as it was given.
     """
     hooks: Hooks = module.hooks
-    backward = types.MethodType(type(module).backward, module)
+    backward = hooks.own_backward or types.MethodType(type(module).backward, module)
     with hooks.outermost("backward") as outermost:
         if not outermost:
             return backward(*args, **kwargs)
@@ -115,7 +124,17 @@ def watched_backward(module: Any, *args: Any, **kwargs: Any) -> Any:
         for hook in list(hooks.backward.values()):
             replacement = hook(module, d_outputs, d_inputs)
             d_inputs = d_inputs if replacement is None else replacement
-    return d_inputs
+        # The caller may write into what it gets, and a hook may have kept what it saw or gave.
+        return copied(d_inputs) if hooks.backward else d_inputs
+
+
+def copied(d_inputs: Any) -> Any:
+    """What a backward returns, an array or a tuple or dict of arrays, with each array copied."""
+    if isinstance(d_inputs, dict):
+        return {key: copied(value) for key, value in d_inputs.items()}
+    if isinstance(d_inputs, tuple):
+        return tuple(map(copied, d_inputs))
+    return d_inputs.copy() if isinstance(d_inputs, np.ndarray) else d_inputs
 
 
 def _in_order(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

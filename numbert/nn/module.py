@@ -192,17 +192,20 @@ class Module:
     def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
         """Calls `hook(module, inputs, output)` after each forward of this layer.
 
-        The hook is called once for each outermost call `module(...)`, also when gradient checkpointing runs a
-        layer again.
+        The hook is called once for each outermost call `module(...)`. Gradient checkpointing calls a layer once
+        more in backward: until then the hook must stay, and give the same again.
 
         Args:
             hook: a function of the layer, the tuple of forward's arguments in their order (with the defaults of
-                those not given), and forward's output. If it returns something other than None, that takes the
-                output's place. For backward this counts as adding a constant: the gradient of the replaced output
-                goes to the layer unchanged.
+                those not given, `*args` as one tuple, `**kwargs` as one dict), and forward's output. If it returns
+                something other than None, that takes the output's place. For backward this counts as adding a
+                constant: the gradient of the replaced output goes to the layer unchanged.
 
         Returns:
             a handle with `remove()`, which is also a context manager.
+
+        Raises:
+            InputError: the hook is no function.
         """
         return register(self, "forward", hook)
 
@@ -215,6 +218,9 @@ class Module:
 
         Returns:
             a handle with `remove()`, which is also a context manager.
+
+        Raises:
+            InputError: the hook is no function.
         """
         return register(self, "backward_pre", hook)
 
@@ -224,10 +230,14 @@ class Module:
         Args:
             hook: a function of the layer, the tuple of backward's arguments in their order, and exactly what
                 backward returned. If the hook returns something other than None, that takes the place of d_inputs
-                and must have the same form.
+                and must have the same form. What it was given and what it returns stay the hook's: the caller of
+                backward gets copies.
 
         Returns:
             a handle with `remove()`, which is also a context manager.
+
+        Raises:
+            InputError: the hook is no function.
         """
         return register(self, "backward", hook)
 

@@ -25,15 +25,26 @@ class Rerun:
         inputs: the arguments of its call.
         rng: the generator that the part draws from.
         state: the state of the generator just before the part ran.
+        hooks: the forward hooks within the part when it ran.
     """
 
     module: Module
     inputs: tuple[Any, ...]
     rng: np.random.Generator
     state: Any
+    hooks: list[Any]
 
     def backward(self, *d_outputs: Any) -> Any:
-        """Runs the part again and returns what its backward returns; the generator ends in the state it had."""
+        """Runs the part again and returns what its backward returns; the generator ends in the state it had.
+
+        Raises:
+            RuntimeError: a forward hook was registered or removed since, so it would be another forward.
+        """
+        if _forward_hooks(self.module) != self.hooks:
+            raise RuntimeError(
+                f"the forward hooks within {type(self.module).__name__} have changed since its forward; with "
+                "gradient checkpointing it runs again in backward, so keep them until backward is done"
+            )
         now = self.rng.bit_generator.state
         self.rng.bit_generator.state = self.state
         try:
@@ -60,4 +71,11 @@ def run_without_remembering(module: Module, rng: np.random.Generator, *inputs: A
     state = rng.bit_generator.state
     with no_grad():
         output = module(*inputs)
-    return output, Rerun(module, inputs, rng, state)
+    return output, Rerun(module, inputs, rng, state, _forward_hooks(module))
+
+
+def _forward_hooks(module: Module) -> list[Any]:
+    """Every forward hook of a part and of the layers in it, with the layer that it is on."""
+    return [
+        (id(layer), hook) for layer in module.modules() if layer.hooks for hook in layer.hooks.forward.values()
+    ]

@@ -34,11 +34,14 @@ class BackwardRun:
         self.layer = copy.deepcopy(forward.layer)
         self.places = parameters(self.layer)
         rewind = replay(self.layer)
-        self.of_inputs = copy.deepcopy(self.run())
+        returned = self.run()
+        self.of_inputs = copy.deepcopy(returned)
         self.of_parameters = {place.name: copy.deepcopy(place.gradient()) for place in self.places}
         if not report.problems:
             rewind()
-            self.compare(self.run())
+            again = self.run()
+            self.compare(again)
+            self.note_reused(returned, again)
 
     def run(self) -> dict[int | str, Any]:
         """Runs forward and backward once and returns the gradients of the inputs, by key."""
@@ -87,6 +90,17 @@ class BackwardRun:
                 note = f"the gradient of {names[key]} is {other} itself: a caller that adds to it changes both"
                 if np.shares_memory(value, values) and note not in self.report.notes:
                     self.report.notes.append(note)
+
+    def note_reused(self, first: dict[int | str, Any], second: dict[int | str, Any]) -> None:
+        """Notes results of two backwards that are in one array: the second overwrites what the first returned."""
+        for key, value in first.items():
+            other = second.get(key)
+            both = isinstance(value, np.ndarray) and isinstance(other, np.ndarray)
+            if both and value.size and np.shares_memory(value, other):
+                name = self.forward.inputs.names[key]
+                self.report.notes.append(
+                    f"the gradient of {name} is in the same array after each backward: the next one overwrites it"
+                )
 
     def compare(self, of_inputs: dict[int | str, Any]) -> None:
         """Tests that the second backward doubled each Parameter.grad and returned the same gradients of inputs."""

@@ -329,6 +329,22 @@ class TestArguments:
             assert array.dtype == np.float32
             np.testing.assert_array_equal(array, before[name])
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (({"hidden_size": 12},), "config is a dict; it must be a BertConfig"),
+            ((None,), "config is a NoneType; it must be a BertConfig"),
+        ],
+    )
+    def test_what_is_no_configuration_is_named(self, arguments, message):
+        with pytest.raises(InputError, match=message):
+            BertModel(*arguments)
+
+    @pytest.mark.parametrize("seed", [-1, "a", 1.5])
+    def test_what_is_no_seed_is_named(self, seed):
+        with pytest.raises(InputError, match=r"seed is .*; it must be an integer from 0 on, or a Generator"):
+            BertModel(tiny.config(), seed=seed)
+
     def test_underflow_is_no_error_where_the_caller_makes_errors_of_everything(self):
         model, batch = BertForPreTraining(tiny.config(initializer_range=2.0)), tiny.batch()
         optimizer = numbert.AdamW(model.parameters())

@@ -99,6 +99,20 @@ class TestEmbed:
             hidden = model.bert(np.array([tokenizer.encode(text).ids])).last_hidden_state[0]
             np.testing.assert_allclose(vector, hidden.mean(axis=0), atol=1e-6, err_msg=text)
 
+    @pytest.mark.parametrize("positions", [6, 7, 8, 11])
+    @pytest.mark.parametrize("lengths", [(9, 2), (2, 9), (9, 9), (3, 4), (4, 3), (1, 1), (5, 6)])
+    def test_a_pair_is_cut_as_everywhere_and_keeps_both_separators(self, tokenizer, positions, lengths):
+        model = numbert.BertModel(tiny.config(max_position_embeddings=positions, vocab_size=60), seed=3).eval()
+        first, second = ("cat " * lengths[0], "dog " * lengths[1])
+        field = Tokenizer.from_str(tokenizer.to_str())
+        field.enable_truncation(positions, strategy="longest_first")
+        wanted = field.encode(first, second)
+        assert wanted.ids.count(tokenizer.token_to_id("[SEP]")) == 2
+        hidden_states = model(np.array([wanted.ids]), token_type_ids=np.array([wanted.type_ids]))[0]
+        vectors = numbert.embed(model, tokenizer, [(first, second), "cat"])
+        np.testing.assert_allclose(vectors[0], hidden_states[0].mean(axis=0), rtol=1e-5, atol=1e-6)
+        assert overlong(model, tokenizer, [(first, second)]) == ([0] if sum(lengths) + 3 > positions else [])
+
     def test_overlong_texts_count_with_their_beginning_between_cls_and_sep(self, model, tokenizer):
         words = ["the", "cat", "sat", "on", "the", "mat", "and", "then", "a", "dog", "ran", "under", "a", "tree"]
         texts = [" ".join(words[:length]) for length in (14, 10, 9)]
@@ -245,8 +259,8 @@ class TestTexts:
             (["[MASK]", b"[MASK]"], "text 1 is b'[MASK]', a bytes; it must be a str"),
             (["[MASK]", "[MASK]", None], "text 2 is None, a NoneType; it must be a str"),
             (["[MASK]", float("nan")], "text 1 is nan, a float; it must be a str"),
-            ([["[MASK]", "cat"]], "text 0 is ['[MASK]', 'cat'], a list; it must be a str"),
-            ([("[MASK]", "cat")], "text 0 is ('[MASK]', 'cat'), a tuple; it must be a str"),
+            ([["[MASK]", "cat", "dog"]], "text 0 is ['[MASK]', 'cat', 'dog'], a list; it must be a str"),
+            ([("[MASK]",)], "text 0 is ('[MASK]',), a tuple; it must be a str"),
             ([np.zeros((2, 1))], "text 0 is array([[0.], [0.]]), a ndarray; it must be a str"),
             (["[MASK]", "[MASK] \ud800\n"], "text 1, '[MASK] \\ud800\\n', has a lone surrogate, '\\ud800', at 7"),
             (["[MASK]", "\udfff" * 99], None),
@@ -259,6 +273,15 @@ class TestTexts:
                 function(model, tokenizer, texts)
             assert message is None or str(error.value) == message
             one_line(error)
+
+    def test_masks_are_filled_in_texts_and_not_in_pairs(self, model, tokenizer):
+        with pytest.raises(InputError, match=r"text 0 is .*, a tuple; it must be a str"):
+            numbert.fill_mask(model, tokenizer, [("[MASK]", "cat")])
+
+    def test_a_pair_is_of_two_texts(self, model, tokenizer):
+        for function in (numbert.embed, overlong):
+            with pytest.raises(InputError, match=r"text 1\[0\] is 3, a int; it must be a str"):
+                function(model, tokenizer, ["cat", (3, "cat")])
 
     # All that BERT's normalizer takes away, and a text that was empty from the start.
     NOTHING = ("", " ", "\n\t", "\u200b", "\x00\x07\x1f", "\ufeff", "\ufffd", "\u0301")

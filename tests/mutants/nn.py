@@ -431,8 +431,8 @@ MUTANTS = [
     Mutant(
         "layer-outputs-kept-for-inputs",
         "nn/recompute.py",
-        "return output, Rerun(module, inputs, rng, state)",
-        "return output, Rerun(module, (output[0], *inputs[1:]), rng, state)",
+        "return output, Rerun(module, inputs, rng, state, _forward_hooks(module))",
+        "return output, Rerun(module, (output[0], *inputs[1:]), rng, state, _forward_hooks(module))",
         "the variable read one line too late: each layer runs again on its own output",
         tests=(CHECKPOINTING,),
     ),

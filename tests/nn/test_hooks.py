@@ -1,6 +1,7 @@
 """Hooks see what a layer puts out and what comes back, and may replace it."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -120,7 +121,8 @@ class TestWhatTheySee:
         layer.register_backward_hook(lambda module, d_outputs, d_inputs: seen.append(d_inputs))
         layer(np.ones((2, 3), np.float32))
         returned = layer.backward(np.ones((2, 4), np.float32))
-        assert seen[0] is returned
+        assert isinstance(seen[0], np.ndarray)
+        np.testing.assert_array_equal(seen[0], returned)
 
     def test_a_model_called_by_keywords_shows_them_in_order(self):
         model, seen = model_of(np.float64), []
@@ -145,6 +147,53 @@ class TestWhatTheySee:
             assert outputs[name].shape == gradients[name].shape == (b, h, length, length)
         assert outputs["context"].shape == gradients["context"].shape == (b, h, length, d)
         np.testing.assert_allclose(outputs["probs"].sum(axis=-1), 1)
+
+
+class TestWhatTheyKeepIsTheirs:
+    """The layers around add in place to what a backward returns; what a hook has seen or given is not touched."""
+
+    def test_what_they_saw(self):
+        model, seen, copies = model_of(np.float64), {}, {}
+
+        def keep(name, module, d_outputs, d_inputs):
+            arrays = d_inputs.values() if isinstance(d_inputs, dict) else d_inputs
+            arrays = [a for a in (arrays if isinstance(d_inputs, tuple | dict) else [d_inputs]) if a is not None]
+            seen[name] = [*arrays, *(d for d in d_outputs if d is not None)]
+            copies[name] = [array.copy() for array in seen[name]]
+
+        for name, module in model.named_modules():
+            module.register_backward_hook(partial(keep, name))
+        out = model(**tiny.inputs())
+        model.backward(np.ones_like(out.last_hidden_state), np.ones_like(out.pooler_output))
+        assert len(seen) > 20
+        for name, arrays in seen.items():
+            for array, before in zip(arrays, copies[name], strict=True):
+                np.testing.assert_array_equal(array, before, err_msg=name)
+
+    def test_what_they_gave(self):
+        model = model_of(np.float64)
+        zeros = np.zeros((tiny.BATCH, tiny.LENGTH, 12))
+        model.encoder.layer[0].attention.self.query.register_backward_hook(lambda m, d, g: zeros)
+        out = model(**tiny.inputs())
+        model.backward(np.ones_like(out.last_hidden_state))
+        assert not zeros.any()
+
+
+class TestWhatIsRefused:
+    def test_what_is_no_function(self):
+        with pytest.raises(numbert.InputError, match="a hook of Square is 3; it must be a function"):
+            Square().register_forward_hook(3)
+
+    def test_with_gradient_checkpointing_hooks_that_are_gone_before_backward(self):
+        """The layer would run again without them, and the gradients be those of another forward."""
+        model = numbert.BertModel(tiny.config(), dtype=np.float64).train()
+        model.gradient_checkpointing_enable()
+        with model.encoder.layer[0].attention.self.probs.register_forward_hook(lambda m, i, output: 0 * output):
+            out = model(**tiny.inputs())
+        with pytest.raises(
+            RuntimeError, match="the forward hooks within BertLayer have changed since its forward"
+        ):
+            model.backward(np.ones_like(out.last_hidden_state))
 
 
 class Square(Module):
@@ -241,6 +290,14 @@ class TestHandles:
         ):
             register(lambda *_: None).remove()
         assert vars(layer) == before
+
+    def test_a_backward_that_was_set_on_the_object_stays(self):
+        layer, calls = Square(), []
+        layer.backward = lambda d_output: 7 * d_output
+        with layer.register_backward_hook(lambda m, d, g: calls.append(g.tolist())):
+            assert layer.backward(np.array([1.0])).tolist() == [7.0]
+        assert layer.backward(np.array([1.0])).tolist() == [7.0]
+        assert calls == [[7.0]]
 
     def test_one_of_several_is_removed(self):
         layer, calls = Square(), []

@@ -88,7 +88,7 @@ CASES = {
     "dropout_backward": [lambda draw, s=s: (draw(*s), draw.kept(*s), 0.3) for s in shapes(E)],
     "split_heads": [lambda draw: (draw(B, L, H * D), H), lambda draw: (draw(0, L, H * D), H)],
     "join_heads": [lambda draw: (draw(B, H, L, D),), lambda draw: (draw(B, H, 0, D),)],
-    "softmax": rows(),
+    "softmax": [*rows(), lambda draw: (draw(3, 0),)],
     "softmax_backward": rows(same),
     "layer_norm": [lambda draw, s=s: (draw(*s), draw(E), draw(E), 1e-12) for s in shapes(E)],
     "layer_norm_backward": [lambda draw, s=s: normalized(draw, s) for s in shapes(E)],

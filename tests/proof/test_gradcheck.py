@@ -648,6 +648,21 @@ class TestWhoseArrays:
         assert report.ok
         assert any(note in one for one in report.notes) if note else report.notes == []
 
+    def test_a_result_that_the_next_backward_overwrites_is_noted(self):
+        class Reuses:
+            def forward(self, x):
+                self.d_x = getattr(self, "d_x", np.zeros(x.shape))
+                return 2 * x
+
+            def backward(self, d_output):
+                np.multiply(d_output, 2, out=self.d_x)
+                return self.d_x
+
+        report = gradcheck(Reuses(), drawn(2, 3))
+        assert report.notes == [
+            "the gradient of x is in the same array after each backward: the next one overwrites it"
+        ]
+
 
 class TestArraysOfItsOwn:
     """A layer may fill one array in every forward and return it: fast code does."""

@@ -10,7 +10,8 @@ Each file holds, for one function `name`, in this order:
 A backward takes the gradient of each output and what it needs of the forward, and returns the gradient of each
 input, in order. It writes into nothing that it was given, and the caller may overwrite what it returns. A test
 compares every fast form with its plain one; `numbert bench kernels` times the two. If the plain form is as fast as
-any, the two names are one function. Derivations that do not fit into a docstring are in docs/derivations.md.
+any, the two names are one function; `split_heads` and `join_heads` are each other's backward. Derivations that do
+not fit into a docstring are in docs/derivations.md.
 """
 
 from numbert.nn.functional.attention import (

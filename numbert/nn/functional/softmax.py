@@ -14,7 +14,7 @@ from numbert.nn.numerics import underflow_is_zero
 
 def softmax_plain(x: Array) -> Array:
     """exp(x) / sum(exp(x)) along the last axis. [..., r] -> [..., r]."""
-    shifted = x - x.real.max(axis=-1, keepdims=True)
+    shifted = x - x.real.max(axis=-1, keepdims=True, initial=-np.inf)  # a row without numbers has a maximum, too
     exp = np.exp(shifted)
     total = exp.sum(axis=-1, keepdims=True)
     return exp / total
