@@ -477,6 +477,22 @@ MUTANTS = [
         tests=(HOOKS,),
     ),
     Mutant(
+        "hook-and-caller-share-an-array",
+        "nn/hooks.py",
+        "return copied(d_inputs) if hooks.backward else d_inputs",
+        "return d_inputs",
+        "the gradient that a hook has kept is added to by the layer around: it is that of something else",
+        tests=(f"{HOOKS}::TestWhatTheyKeepIsTheirs",),
+    ),
+    Mutant(
+        "runs-again-without-its-hooks",
+        "nn/recompute.py",
+        "if _forward_hooks(self.module) != self.hooks:",
+        "if False:",
+        "a hook that was removed before backward: with gradient checkpointing the gradients are of another forward",
+        tests=(f"{HOOKS}::TestWhatIsRefused",),
+    ),
+    Mutant(
         "hooks-stay-behind",
         "nn/hooks.py",
         '            del vars(self._module)["hooks"], vars(self._module)["backward"]\n',
