@@ -489,7 +489,7 @@ MUTANTS = [
         "nn/recompute.py",
         "if _forward_hooks(self.module) != self.hooks:",
         "if False:",
-        "a hook that was removed before backward: with gradient checkpointing the gradients are of another forward",
+        "a hook removed before backward: with gradient checkpointing the gradients are of another forward",
         tests=(f"{HOOKS}::TestWhatIsRefused",),
     ),
     Mutant(
