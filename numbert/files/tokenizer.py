@@ -205,7 +205,7 @@ def _disagreements(tokenizer: Tokenizer, folder: Path, config: dict[str, Any]) -
     """Says in one line each what the tokenizer does otherwise than tokenizer_config.json says."""
 
     def normalized(text: str) -> str:
-        return tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        return text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text)
 
     does = {
         "do_lower_case": normalized("A") == "a",
