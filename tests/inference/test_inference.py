@@ -323,7 +323,9 @@ class TestTexts:
         | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2)
         | st.floats()
     )
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors], deadline=None
+    )
     def test_whatever_is_given_there_is_a_vector_for_each_text_or_one_line(self, model, tokenizer, texts):
         try:
             vectors = numbert.embed(model, tokenizer, texts)

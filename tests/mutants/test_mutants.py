@@ -99,7 +99,9 @@ def test_a_mutant_whose_line_is_gone_or_there_twice_is_stale():
 
 
 def run_with(new, tmp_path):
-    mutant = Mutant("broken", "nn/functional.py", "np.exp(probs, out=probs)", new, "why", ("bert/test_parity.py",))
+    mutant = Mutant(
+        "broken", "nn/functional/softmax.py", "np.exp(probs, out=probs)", new, "why", ("bert/test_parity.py",)
+    )
     folder = plant(mutant, copy_package(tmp_path / "original"), tmp_path / "planted")
     return run_tests(folder, mutant.must_catch, mutant.file)
 
