@@ -62,8 +62,9 @@ def linear_backward(
         d_x [..., in], d_weight [out,in], d_bias [out]; the last two are None if `learned` is False.
     """
     d_y = d_output.reshape(-1, len(weight))  # [n,out]
+    d_weight = d_bias = None
+    if learned:  # first, as an array that stays is best made before one that goes
+        d_weight = d_y.T @ x.reshape(-1, x.shape[-1])  # [out,n] @ [n,in] -> [out,in]
+        d_bias = d_y.sum(axis=0)
     d_x = (d_y @ weight).reshape(x.shape)  # [n,out] @ [out,in] -> [n,in]
-    if not learned:
-        return d_x, None, None
-    d_weight = d_y.T @ x.reshape(-1, x.shape[-1])  # [out,n] @ [n,in] -> [out,in]
-    return d_x, d_weight, d_y.sum(axis=0)
+    return d_x, d_weight, d_bias
