@@ -8,9 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from numbert import bert, nn
+from numbert.bert.inputs import get_extended_attention_mask, get_head_mask
 from numbert.bert.tasks.registry import *  # noqa: F403 (every class)
 from numbert.config import BertConfig
-from numbert.errors import InputError, NotYetError
+from numbert.errors import InputError
 from numbert.files.shipped import shipped_model
 from numbert.files.tokenizer import load_tokenizer
 from numbert.inference import embed, fill_mask, next_sentence
@@ -32,11 +33,12 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Module",
-    "NotYetError",
     "Parameter",
     "clip_grad_norm",
     "embed",
     "fill_mask",
+    "get_extended_attention_mask",
+    "get_head_mask",
     "gradcheck",
     "keep_saved",
     "load_tokenizer",
@@ -51,22 +53,11 @@ if TYPE_CHECKING:
     from numbert.proof import GradcheckError, gradcheck
 _LATER = {"GradcheckError": "numbert.proof", "gradcheck": "numbert.proof"}
 
-NOT_YET = (
-    "BertLMHeadModel",
-    "BertForSequenceClassification",
-    "BertForTokenClassification",
-    "BertForQuestionAnswering",
-    "BertForMultipleChoice",
-)
-
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
         return value
-    if name in NOT_YET:
-        # No AttributeError: `from numbert import NAME` would turn one into an ImportError without the reason.
-        raise NotYetError(f"{name} is not in numbert yet")
     raise AttributeError(f"module 'numbert' has no attribute {name!r}")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from numbert.errors import InputError, NotYetError, as_bool, as_integer, as_real, shown
+from numbert.errors import InputError, as_bool, as_integer, as_real, shown
 from numbert.nn.activations import ACT2FN
 
 POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
@@ -41,6 +41,7 @@ class BertConfig:
     model of these sizes is checked when one is made.
 
     Attributes:
+        pruned_heads: for the number of a layer the numbers of its pruned heads.
         extra: whatever else a config.json holds (id2label, transformers_version, ...). It is kept, so that saving
             loses nothing, in the form that JSON gives it: keys are strings, and tuples become lists.
 
@@ -67,6 +68,7 @@ class BertConfig:
     is_decoder: bool = False
     add_cross_attention: bool = False
     chunk_size_feed_forward: int = 0
+    pruned_heads: dict[int, list[int]] = field(default_factory=dict)
     gradient_checkpointing: bool = False
     tie_word_embeddings: bool = True
     output_attentions: bool = False
@@ -131,6 +133,7 @@ class BertConfig:
                 f"hidden_size is {shown(self.hidden_size)}, which num_attention_heads, "
                 f"{shown(self.num_attention_heads)}, does not divide"
             )
+        self._check_pruned_heads()
         self._check_extra()
 
     def _check(
@@ -164,18 +167,30 @@ class BertConfig:
         """The size d = e / h of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
-    def refuse_what_is_not_there_yet(self) -> None:
-        """Raises NotYetError where a field asks for a part of BERT that numbert does not have yet."""
-        for name, wanted in (
-            ("is_decoder", False),
-            ("add_cross_attention", False),
-            ("position_embedding_type", "absolute"),
-            ("chunk_size_feed_forward", 0),
-        ):
-            if (value := getattr(self, name)) != wanted:
-                raise NotYetError(f"{name}={value!r} is not in numbert yet; it can be {wanted!r}")
-        if pruned := self.extra.get("pruned_heads"):  # with these, weights are smaller than the sizes say
-            raise NotYetError(f"pruned_heads={pruned!r} is not in numbert yet; it can be {{}}")
+    def _check_pruned_heads(self) -> None:
+        """Makes integers of the layers' numbers, which JSON holds as strings."""
+        if not isinstance(self.pruned_heads, dict):
+            raise InputError(f"pruned_heads is {shown(self.pruned_heads)}; it must be a dict")
+        checked: dict[int, list[int]] = {}
+        for layer, heads in self.pruned_heads.items():
+            if isinstance(layer, str) and layer.isdecimal() and layer.isascii():
+                number = int(layer)
+            else:
+                number = as_integer("a layer in pruned_heads", layer)
+            if not 0 <= number < self.num_hidden_layers:
+                raise InputError(f"pruned_heads has layer {shown(layer)}; there are {self.num_hidden_layers}")
+            if not isinstance(heads, list | tuple | set | frozenset):
+                raise InputError(f"pruned_heads of layer {number} is {shown(heads)}; it must be a list of heads")
+            those = {as_integer(f"a head in pruned_heads of layer {number}", head) for head in heads}
+            if not all(0 <= head < self.num_attention_heads for head in those):
+                raise InputError(
+                    f"pruned_heads of layer {number} is {shown(heads)}; there are heads 0 to "
+                    f"{self.num_attention_heads - 1}"
+                )
+            if len(those) == self.num_attention_heads:
+                raise InputError(f"pruned_heads has all heads of layer {number}; one must be left")
+            checked[number] = sorted(those)
+        self.pruned_heads = checked
 
     # --- files ----------------------------------------------------------------------------------------------
 
@@ -200,6 +215,8 @@ class BertConfig:
         for name in set(SWITCHES) & set(fields):
             if fields[name] is None or (isinstance(fields[name], int) and fields[name] in (0, 1)):
                 fields[name] = bool(fields[name])
+        if fields.get("pruned_heads", 0) is None:
+            del fields["pruned_heads"]
         if isinstance(fields.get("architectures"), str):
             fields["architectures"] = [fields["architectures"]]
         return cls(**fields, extra=extra)

@@ -16,10 +16,6 @@ class InputError(ValueError):
     """A value that cannot be used; the message names the value and the limit."""
 
 
-class NotYetError(InputError, NotImplementedError):
-    """A part of BERT that the configuration can name and numbert does not have yet."""
-
-
 def abridged(names: list[str], most: int = 5) -> str:
     """Joins names for a message: the first `most` of them, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

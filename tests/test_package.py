@@ -37,14 +37,6 @@ def test_every_public_name_is_there(name):
     assert getattr(numbert, name) is not None
 
 
-@pytest.mark.parametrize("name", numbert.NOT_YET)
-def test_what_is_not_there_yet_says_so_however_it_is_asked_for(name):
-    with pytest.raises(numbert.NotYetError, match=f"{name} is not in numbert yet"):
-        getattr(numbert, name)
-    with pytest.raises(numbert.NotYetError, match=f"{name} is not in numbert yet"):
-        exec(f"from numbert import {name}")
-
-
 def test_a_name_that_never_was_is_an_attribute_error():
     assert not hasattr(numbert, "BretModel")
     with pytest.raises(ImportError, match="cannot import name 'BretModel'"):

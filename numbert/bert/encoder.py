@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike
 from numbert.bert.layer import BertLayer
 from numbert.bert.outputs import BaseModelOutput
 from numbert.config import BertConfig
-from numbert.nn.array import Array
+from numbert.nn.array import Array, given
 from numbert.nn.module import Module, ModuleList
 from numbert.nn.recompute import Rerun, run_without_remembering
 from numbert.nn.switches import keeping_saved, remembering
@@ -29,12 +30,19 @@ class BertEncoder(Module):
         self.layer = ModuleList(
             [BertLayer(config, seed=self.rng, dtype=dtype) for _ in range(config.num_hidden_layers)]
         )
+        for number, heads in config.pruned_heads.items():
+            self.layer[number].attention.prune_heads(heads)
         self.gradient_checkpointing = config.gradient_checkpointing
 
     def forward(
         self,
         hidden_states: Array,
         attention_mask: Array | None = None,
+        head_mask: Array | None = None,
+        encoder_hidden_states: Array | None = None,
+        encoder_attention_mask: Array | None = None,
+        past_key_values: tuple[tuple[Array, ...], ...] | None = None,
+        use_cache: bool = False,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> BaseModelOutput:
@@ -42,15 +50,35 @@ class BertEncoder(Module):
 
         Args:
             hidden_states: [b,l,e]
-            attention_mask: added to the scores and broadcast to [b,h,l,r] (see `extended_attention_mask`).
+            attention_mask: added to the scores and broadcast to [b,h,l,r] (see `get_extended_attention_mask`).
+            head_mask: [n,1,h,1,1], for each layer what is multiplied with its probabilities (see `get_head_mask`).
+            encoder_hidden_states: [b,r,e], for cross-attention.
+            encoder_attention_mask: takes the place of attention_mask in cross-attention.
+            past_key_values: for each layer the keys and values of earlier steps (see `BertLayer.forward`).
+            use_cache: whether to return past_key_values; only of a decoder.
             output_attentions, output_hidden_states: whether to return these of every layer.
         """
         checkpointing = self.gradient_checkpointing and self.training and remembering()
+        if checkpointing and use_cache:
+            warnings.warn(
+                "use_cache=True does not go with gradient checkpointing; no cache is returned", stacklevel=2
+            )
+            use_cache = False
         reruns: list[Rerun] = []
         all_hidden_states: tuple[Array, ...] = (hidden_states,)
         all_self_attentions: tuple[Array, ...] = ()
-        for layer in self.layer:
-            inputs = (hidden_states, attention_mask, output_attentions)
+        all_cross_attentions: tuple[Array, ...] = ()
+        next_decoder_cache: tuple[Any, ...] = ()
+        for i, layer in enumerate(self.layer):
+            inputs = (
+                hidden_states,
+                attention_mask,
+                None if head_mask is None else head_mask[i],
+                encoder_hidden_states,
+                encoder_attention_mask,
+                None if past_key_values is None else past_key_values[i],
+                output_attentions,
+            )
             if checkpointing:
                 layer_outputs, rerun = run_without_remembering(layer, self.rng, *inputs)
                 reruns.append(rerun)
@@ -59,31 +87,55 @@ class BertEncoder(Module):
             hidden_states = layer_outputs[0]
             if output_hidden_states:
                 all_hidden_states += (hidden_states,)
-            all_self_attentions += layer_outputs[1:]
-        self.remember(reruns=reruns if checkpointing else None)
+            if output_attentions:
+                all_self_attentions += (layer_outputs[1],)
+                if encoder_hidden_states is not None:
+                    all_cross_attentions += (layer_outputs[2],)
+            if use_cache:
+                next_decoder_cache += (layer_outputs[-1],)
+        self.remember(
+            reruns=reruns if checkpointing else None,
+            head_mask=head_mask,
+            encoder_hidden_states=encoder_hidden_states,
+        )
         return BaseModelOutput(
             last_hidden_state=hidden_states,
+            past_key_values=next_decoder_cache if use_cache else None,
             hidden_states=all_hidden_states if output_hidden_states else None,
             attentions=all_self_attentions if output_attentions else None,
+            cross_attentions=all_cross_attentions or None,
         )
 
-    def backward(self, d_last_hidden_state: Array) -> Array:
-        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e].
+    def backward(self, d_last_hidden_state: Array) -> Any:
+        """d_last_hidden_state [b,l,e] -> d_hidden_states [b,l,e], d_head_mask, d_encoder_hidden_states [b,r,e].
 
-        The derivation is in docs/derivations.md#layers-in-a-row.
+        Of the last two, only those are returned whose inputs were given; d_head_mask is [n,1,h,1,1]. The
+        derivation is in docs/derivations.md#layers-in-a-row.
 
         Raises:
             RuntimeError: forward ran in train() with gradient checkpointing, and the model is now in eval().
         """
-        reruns = self.recall().reruns
+        saved = self.recall()
+        reruns = saved.reruns
         if reruns is not None and not self.training:
             raise RuntimeError(
                 "BertEncoder.backward: with gradient checkpointing, stay in train() between forward and backward"
             )
         d_hidden_states = d_last_hidden_state
+        d_head_mask = None if saved.head_mask is None else np.zeros_like(saved.head_mask)
+        # Every layer looked at the same encoder_hidden_states: the gradients add up.
+        crossed = saved.encoder_hidden_states is not None
+        d_encoder_hidden_states = np.zeros_like(saved.encoder_hidden_states) if crossed else None
         for number in reversed(range(len(self.layer))):
             part = self.layer[number] if reruns is None else reruns[number]
-            d_hidden_states = part.backward(d_hidden_states)
+            d_inputs = part.backward(d_hidden_states)
+            d_hidden_states, *others = d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)
+            if d_head_mask is not None:
+                d_head_mask[number] = others[0]
+            if d_encoder_hidden_states is not None:
+                d_encoder_hidden_states += others[-1]
             if reruns is not None and not keeping_saved():
                 reruns[number] = None  # its input is let go with the layer's own activations
-        return d_hidden_states if len(self.layer) else d_last_hidden_state.copy()
+        if not len(self.layer):
+            d_hidden_states = d_last_hidden_state.copy()
+        return given(d_hidden_states, d_head_mask, d_encoder_hidden_states)

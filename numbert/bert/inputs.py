@@ -1,4 +1,4 @@
-"""Checks of every input of a model, and the attention mask in the form that is added to the scores."""
+"""Checks of every input of a model, and the masks in the form in which the attention takes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbert.errors import InputError, NotYetError, shown
+from numbert.errors import InputError, shown
 from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
 
@@ -40,10 +40,7 @@ def checked_inputs(
         embeds = as_array("inputs_embeds", inputs_embeds)
         if embeds.ndim != 3 or embeds.shape[-1] != hidden_size:
             raise InputError(f"inputs_embeds has shape {embeds.shape}; it must be [b,l,{hidden_size}]")
-        if embeds.dtype.kind not in ("fc" if dtype.kind == "c" else "f"):
-            raise InputError(f"inputs_embeds is {embeds.dtype}, the model is {dtype}")
-        _refuse_empty("inputs_embeds", embeds)
-        return None, embeds.astype(dtype, copy=False), (embeds.shape[0], embeds.shape[1])
+        return None, _of_dtype("inputs_embeds", embeds, dtype), (embeds.shape[0], embeds.shape[1])
     ids = as_array("input_ids", input_ids)
     if ids.ndim != 2:
         raise InputError(f"input_ids has shape {ids.shape}; it must be [b,l]")
@@ -87,45 +84,151 @@ def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], 
     return array
 
 
-def extended_attention_mask(
-    attention_mask: ArrayLike | None, shape: tuple[int, int], dtype: DTypeLike
-) -> Array | None:
+def get_extended_attention_mask(
+    attention_mask: ArrayLike,
+    input_shape: tuple[int, int],
+    dtype: DTypeLike = np.float32,
+    *,
+    is_decoder: bool = False,
+) -> Array:
     """Makes the mask that is added to the attention's scores, of a mask of ones (look) and zeros (do not look).
 
-    [b,r] -> [b,1,1,r] and [b,l,r] -> [b,1,l,r]. A one becomes 0, and a zero becomes the most negative number of
+    [b,r] -> [b,1,1,r], and [b,l,r] -> [b,1,l,r]. A one becomes 0, and a zero becomes the most negative number of
     dtype. If a whole row is zero, all its scores become that number, so the row looks at all keys equally and
-    stays finite. The result is None if there is nothing to mask.
+    stays finite.
+
+    Args:
+        attention_mask: [b,r], or [b,l,r] for a mask of each query. With a cache r counts the cached keys, too.
+        input_shape: the sizes (b, l) of the batch.
+        dtype: float32, float64 or complex128, the model's.
+        is_decoder: whether a query may look at no key behind it. Then [b,r] -> [b,1,l,r], where query i stands at
+            position r - l + i. A mask [b,l,r] is taken as it is, as in the published models.
 
     Raises:
         InputError: the mask has another shape, or a value that is neither 0 nor 1.
     """
-    if attention_mask is None:
-        return None
-    mask = as_array("attention_mask", attention_mask)
-    b, length = shape
-    if mask.shape not in ((b, length), (b, length, length)):
+    mask = _checked_mask("attention_mask", attention_mask)
+    b, length = input_shape
+    r = mask.shape[-1]
+    if mask.shape not in ((b, r), (b, length, r)) or (is_decoder and mask.ndim == 2 and r < length):
         raise InputError(
-            f"attention_mask has shape {mask.shape}; for this batch it must be {(b, length)} "
-            f"or {(b, length, length)}"
+            f"attention_mask has shape {mask.shape}; for a batch {input_shape} it must be [b,r] or [b,l,r]"
         )
-    if mask.dtype.kind not in "biuf":
-        raise InputError(f"attention_mask must be 0 and 1, got an array of {mask.dtype}")
-    wrong = (mask != 0) & (mask != 1)
+    if mask.ndim == 3:
+        looked_at = mask[:, None] != 0  # [b,1,l,r]
+    else:
+        looked_at = mask[:, None, None, :] != 0  # [b,1,1,r]
+        if is_decoder:
+            looked_at = looked_at & np.tri(length, r, r - length, dtype=bool)  # [b,1,l,r]
+    lowest = np.finfo(dtype).min
+    return np.where(looked_at, lowest.dtype.type(0), lowest)
+
+
+def get_head_mask(head_mask: ArrayLike | None, num_hidden_layers: int) -> Array | None:
+    """Makes of a mask of heads what each layer multiplies with its probabilities. [h] or [n,h] -> [n,1,h,1,1].
+
+    Args:
+        head_mask: for each head 1 (keep) or 0 (leave out), or any number between; None stays None.
+        num_hidden_layers: n
+
+    Raises:
+        InputError: the mask has another shape, or holds no numbers.
+    """
+    if head_mask is None:
+        return None
+    mask = as_array("head_mask", head_mask)
+    if mask.dtype.kind not in "biufc":
+        raise InputError(f"head_mask must be numbers, got an array of {mask.dtype}")
+    if mask.ndim == 1:
+        mask = np.broadcast_to(mask, (num_hidden_layers, *mask.shape))
+    if mask.ndim != 2 or len(mask) != num_hidden_layers:
+        raise InputError(f"head_mask has shape {mask.shape}; it must be [h] or [{num_hidden_layers},h]")
+    return mask[:, None, :, None, None]
+
+
+def added_mask(
+    name: str,
+    attention_mask: ArrayLike | None,
+    shape: tuple[int, int],
+    key_length: int,
+    dtype: DTypeLike,
+    is_decoder: bool = False,
+) -> Array | None:
+    """Returns `get_extended_attention_mask` of a mask for this batch, or None if every query sees every key.
+
+    Args:
+        name: how an error message calls the mask.
+        attention_mask: [b,r] or [b,l,r]; default 1 everywhere.
+        shape: (b, l)
+        key_length: r
+
+    Raises:
+        InputError: the mask has another shape, or a value that is neither 0 nor 1.
+    """
+    b, length = shape
+    causal = is_decoder and length > 1
+    if attention_mask is None:
+        ones = np.ones((1, key_length), bool)
+        return get_extended_attention_mask(ones, (1, length), dtype, is_decoder=True) if causal else None
+    mask = _checked_mask(name, attention_mask)
+    wanted = (b, key_length), (b, length, key_length)
+    if mask.shape not in wanted:
+        raise InputError(f"{name} has shape {mask.shape}; for this batch it must be {wanted[0]} or {wanted[1]}")
+    if mask.all() and (mask.ndim == 3 or not causal):
+        return None
+    return get_extended_attention_mask(mask, shape, dtype, is_decoder=is_decoder)
+
+
+def checked_head_mask(
+    head_mask: ArrayLike | None, num_hidden_layers: int, num_attention_heads: int, dtype: np.dtype[Any]
+) -> Array | None:
+    """Returns `get_head_mask` [n,1,h,1,1] in the model's dtype; None stays None.
+
+    Raises:
+        InputError: the mask has another shape, holds no numbers, or is complex and the model is not.
+    """
+    mask = get_head_mask(head_mask, num_hidden_layers)
+    if mask is None:
+        return None
+    if mask.shape[2] != num_attention_heads:
+        wanted = f"[{num_attention_heads}] or [{num_hidden_layers},{num_attention_heads}]"
+        raise InputError(f"head_mask has {mask.shape[2]} heads; for this model it must be {wanted}")
+    if mask.dtype.kind == "c" and dtype.kind != "c":
+        raise InputError(f"head_mask is {mask.dtype}, the model is {dtype}")
+    return mask.astype(dtype, copy=False)
+
+
+def checked_states(name: str, states: ArrayLike, b: int, hidden_size: int, dtype: np.dtype[Any]) -> Array:
+    """Returns hidden states [b,r,e] as an array of the model's dtype.
+
+    Raises:
+        InputError: the states have another shape, are no floating-point numbers, or are complex and the model is
+            not.
+    """
+    array = as_array(name, states)
+    if array.ndim != 3 or array.shape[0] != b or array.shape[-1] != hidden_size:
+        raise InputError(f"{name} has shape {array.shape}; for this batch it must be [{b},r,{hidden_size}]")
+    return _of_dtype(name, array, dtype)
+
+
+def _checked_mask(name: str, mask: ArrayLike) -> Array:
+    array = as_array(name, mask)
+    if array.ndim not in (2, 3):
+        raise InputError(f"{name} has shape {array.shape}; it must be [b,r] or [b,l,r]")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be 0 and 1, got an array of {array.dtype}")
+    wrong = (array != 0) & (array != 1)
     if wrong.any():
         place = np.argwhere(wrong)[0].tolist()
-        raise InputError(f"attention_mask has {mask[tuple(place)]} at {place}; it must be 1 (look) or 0 (do not)")
-    if mask.all():
-        return None
-    lowest = np.finfo(dtype).min
-    extended = np.where(mask == 0, lowest, lowest.dtype.type(0))
-    return extended[:, None, None, :] if mask.ndim == 2 else extended[:, None, :, :]
+        raise InputError(f"{name} has {array[tuple(place)]} at {place}; it must be 1 (look) or 0 (do not)")
+    return array
 
 
-def refuse_what_is_not_there_yet(**inputs: Any) -> None:
-    """Raises NotYetError if an input is given that belongs to a part of BERT that numbert does not have yet."""
-    for name, value in inputs.items():
-        if value is not None and value is not False:
-            raise NotYetError(f"{name} is not in numbert yet; leave it out")
+def _of_dtype(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.dtype.kind not in ("fc" if dtype.kind == "c" else "f"):
+        raise InputError(f"{name} is {array.dtype}, the model is {dtype}")
+    _refuse_empty(name, array)
+    return array.astype(dtype, copy=False)
 
 
 def _refuse_empty(name: str, array: Array) -> None:

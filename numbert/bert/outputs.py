@@ -53,12 +53,13 @@ class BaseModelOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: [b,l,e]
-        past_key_values: None; the field is reserved for the decoder.
+        past_key_values: of a decoder, for each layer the keys and values [b,h,r,d] of self-attention and then of
+            cross-attention, 2 or 4 arrays; None unless use_cache is True.
         hidden_states: n + 1 arrays [b,l,e], of which the first is the output of the embeddings; None unless
             output_hidden_states is True.
-        attentions: n arrays [b,h,l,r], the probabilities of each layer before dropout; None unless
-            output_attentions is True.
-        cross_attentions: None; the field is reserved for the decoder.
+        attentions: n arrays [b,h,l,r], the probabilities of each layer, after head_mask and before dropout, 0 for
+            pruned heads; None unless output_attentions is True.
+        cross_attentions: the same of cross-attention; None without encoder_hidden_states.
     """
 
     last_hidden_state: Array
@@ -96,6 +97,25 @@ class BertForPreTrainingOutput(ModelOutput):
     seq_relationship_logits: Array | None = None
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class CausalLMOutput(ModelOutput):
+    """What BertLMHeadModel returns.
+
+    Attributes:
+        loss: a scalar, or None if no labels were given.
+        logits: [b,l,v], the scores of the token that follows each position; None if labels are given and
+            return_logits is False.
+        past_key_values, hidden_states, attentions, cross_attentions: as in `BaseModelOutput`.
+    """
+
+    loss: Array | None = None
+    logits: Array | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+    cross_attentions: tuple[Array, ...] | None = None
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numbert.bert.encoder import BertEncoder
+from numbert.bert.pruning import heads_to_prune as heads_to_prune_of
 from numbert.config import BertConfig
-from numbert.errors import InputError, shown
+from numbert.errors import InputError, as_integer, shown
 from numbert.files.save import save_model
 from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.module import Module, checked_dtype
@@ -40,7 +43,7 @@ class BertPreTrainedModel(Module):
 
     Raises:
         InputError: dtype is none of these, no memory holds a model of these sizes, or the configuration asks for
-            what numbert does not have yet.
+            cross-attention and not for a decoder.
     """
 
     base_model_prefix = "bert"
@@ -49,9 +52,8 @@ class BertPreTrainedModel(Module):
         checked_dtype(dtype)
         if not isinstance(config, BertConfig):
             raise InputError(f"config is a {type(config).__name__}; it must be a BertConfig")
-        config.refuse_what_is_not_there_yet()
         self._refuse_what_no_memory_holds(config, np.dtype(dtype))
-        self.config = config
+        self.config = dataclasses.replace(config)  # the model's own: pruning changes it
         try:
             self.rng = np.random.default_rng(seed)
         except (TypeError, ValueError):
@@ -93,6 +95,37 @@ class BertPreTrainedModel(Module):
         for module in self.modules():
             if isinstance(module, BertEncoder):
                 module.gradient_checkpointing = value
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Takes heads out of the self-attention of some layers (see `BertAttention.prune_heads`).
+
+        `config.pruned_heads` says which are gone, so that a saved model is read back without them. An optimizer
+        that has the model's parameters must be made anew.
+
+        Args:
+            heads_to_prune: for the number of a layer the numbers of its heads, as the configuration counts them.
+
+        Raises:
+            InputError: a layer or head does not exist, a head is pruned already, or a layer would have none left.
+                Then nothing is pruned.
+        """
+        if not isinstance(heads_to_prune, Mapping):
+            raise InputError(f"heads_to_prune is {shown(heads_to_prune)}; it must be a dict of lists, one a layer")
+        (layers,) = (module.layer for module in self.modules() if isinstance(module, BertEncoder))
+        n, h = len(layers), self.config.num_attention_heads
+        checked: dict[int, set[int]] = {}
+        for number, heads in heads_to_prune.items():
+            layer = as_integer("a layer in heads_to_prune", number)
+            if not 0 <= layer < n:
+                raise InputError(f"heads_to_prune has layer {layer}; the model has {n}")
+            try:
+                checked[layer] = heads_to_prune_of(heads, layers[layer].attention.pruned_heads, h)
+            except InputError as error:
+                raise InputError(f"layer {layer}: {error}") from None
+        for layer, heads in checked.items():
+            if heads:
+                layers[layer].attention.prune_heads(heads)
+                self.config.pruned_heads[layer] = sorted(layers[layer].attention.pruned_heads)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:

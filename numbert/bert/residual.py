@@ -32,10 +32,14 @@ class BertSelfOutput(Module):
         """The size of the last axis of hidden_states."""
         return config.hidden_size
 
-    def forward(self, hidden_states: Array, input_tensor: Array) -> Array:
-        """[b,l,in], [b,l,e] -> [b,l,e]."""
+    def forward(self, hidden_states: Array, input_tensor: Array, kept: Array | None = None) -> Array:
+        """[b,l,in], [b,l,e] -> [b,l,e].
+
+        Args:
+            kept: bool [b,l,e], which numbers dropout keeps, if they are drawn already (see `Dropout.draw`).
+        """
         hidden_states = self.dense(hidden_states)
-        hidden_states = self.dropout(hidden_states)
+        hidden_states = self.dropout(hidden_states, kept)
         return self.LayerNorm(hidden_states + input_tensor)
 
     def backward(self, d_output: Array) -> tuple[Array, Array]:

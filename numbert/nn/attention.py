@@ -1,13 +1,13 @@
 """Scaled dot-product attention as one layer for each step, so that each step can be watched and replaced.
 
-The steps are: attention_scores = query key^T / sqrt(d); the mask is added; softmax; dropout; context =
-attention_probs value (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1). None of these layers has parameters.
-The derivations are in docs/derivations.md#attention.
+The steps are: attention_scores = query key^T / sqrt(d); the mask is added; softmax; heads are masked; dropout;
+context = attention_probs value (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1). None of these layers has
+parameters. The derivations are in docs/derivations.md#attention.
 """
 
 from __future__ import annotations
 
-from numbert.nn.array import Array
+from numbert.nn.array import Array, summed_to
 from numbert.nn.functional import (
     attention_context,
     attention_context_backward,
@@ -71,6 +71,29 @@ class AttentionProbs(Module):
     def backward(self, d_attention_probs: Array) -> Array:
         """d_attention_probs [b,h,l,r] -> d_attention_scores [b,h,l,r]: docs/derivations.md#softmax."""
         return softmax_backward(d_attention_probs, self.recall().attention_probs)
+
+
+class HeadMask(Module):
+    """Multiplies the probabilities of each head by a number. [b,h,l,r] -> [b,h,l,r]. It runs only if there is one.
+
+    The gradient of that number says how much the loss depends on the head (Michel et al. 2019, arXiv:1905.10650).
+    """
+
+    listed = False
+
+    def forward(self, attention_probs: Array, head_mask: Array) -> Array:
+        """[b,h,l,r], and head_mask broadcast to it, usually [1,h,1,1] -> [b,h,l,r]."""
+        self.remember(attention_probs=attention_probs, head_mask=head_mask)
+        return attention_probs * head_mask
+
+    def backward(self, d_output: Array) -> tuple[Array, Array]:
+        """d_output [b,h,l,r] -> d_attention_probs [b,h,l,r], d_head_mask of head_mask's shape.
+
+        The derivation is in docs/derivations.md#head-masks.
+        """
+        saved = self.recall()
+        d_head_mask = summed_to(d_output * saved.attention_probs, saved.head_mask.shape)
+        return d_output * saved.head_mask, d_head_mask
 
 
 class AttentionContext(Module):

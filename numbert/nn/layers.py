@@ -177,9 +177,18 @@ class Dropout(Module):
         self.p = p
         self.rng = np.random.default_rng(seed)
 
-    def forward(self, x: Array) -> Array:
-        """Any shape -> the same shape. If nothing is dropped, the output is x itself."""
-        kept = drawn_kept(x.shape, self.p, self.rng) if self.training and self.p > 0 else None
+    def draw(self, shape: tuple[int, ...]) -> Array | None:
+        """Draws which numbers of an array of this shape are kept: bool; None if nothing is to be dropped."""
+        return drawn_kept(shape, self.p, self.rng) if self.training and self.p > 0 else None
+
+    def forward(self, x: Array, kept: Array | None = None) -> Array:
+        """Any shape -> the same shape. If nothing is dropped, the output is x itself.
+
+        Args:
+            kept: what `draw` returned, or x's part of it, if it was drawn beforehand.
+        """
+        if kept is None:
+            kept = self.draw(x.shape)
         self.remember(kept=kept)
         return x if kept is None else dropout(x, kept, self.p)
 

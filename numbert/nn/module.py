@@ -182,6 +182,11 @@ class Module:
         for module in self.modules():
             module.saved = None
 
+    def skip(self) -> None:
+        """Drops what an earlier forward remembered, for a layer that this forward leaves out."""
+        if remembering():
+            self.forget()
+
     def use_up(self) -> None:
         """Drops what layers that the loss did not reach still remember. Within `keep_saved()` it drops nothing."""
         if not keeping_saved():

@@ -13,7 +13,7 @@ from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
-from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores
+from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores, HeadMask
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.losses import CrossEntropyLoss
 from numbert.nn.module import Module, Parameter
@@ -99,9 +99,14 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     yield "AttentionScores", AttentionScores(), (drawn(B, H, L, D), drawn(B, H, R, D)), {}
     yield "AttentionMask", AttentionMask(), (scores, np.where(drawn(B, 1, 1, R) > 0, 0.0, -1e4)), {}
     yield "AttentionProbs", AttentionProbs(), (scores,), {}
+    yield "HeadMask", HeadMask(), (scores, drawn(1, H, 1, 1)), {}
     yield "AttentionContext", AttentionContext(), (scores, drawn(B, H, R, D)), {}
     rows = np.array([3, -100, 0, 6, 3])
     yield "CrossEntropyLoss", CrossEntropyLoss(), (drawn(len(rows), F), rows), {}
+
+    for kind in ("relative_key", "relative_key_query"):
+        distances = random(DistanceEmbedding(config(position_embedding_type=kind), seed=rng))
+        yield f"DistanceEmbedding, {kind}", distances, (drawn(B, H, L, D), drawn(B, H, R, D)), {}
 
     hidden_states, intermediate, pooled = drawn(B, L, E), drawn(B, L, F), drawn(B, E)
     token_types = {"token_type_ids": ids(T)}
@@ -114,11 +119,46 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     )
     yield "BertSelfAttention", random(BertSelfAttention(config(), seed=rng)), (hidden_states, added_mask), {}
     yield "BertSelfAttention, eval", random(BertSelfAttention(config(), seed=rng)).eval(), (hidden_states,), {}
+    # In a decoder: self-attention with a cache of four tokens; cross-attention, whose keys are an encoder's.
+    head_mask, states = drawn(1, H, 1, 1), drawn(B, R, E)
+    cached = (drawn(B, H, R - L, D), drawn(B, H, R - L, D))
+    relative = {"position_embedding_type": "relative_key_query", "is_decoder": True}
+    yield (
+        "BertSelfAttention, relative positions, head mask, cache",
+        random(BertSelfAttention(config(**relative), seed=rng)),
+        (hidden_states, None, head_mask),
+        {"past_key_value": cached},
+    )
+    crossed = {
+        "encoder_hidden_states": states,
+        "encoder_attention_mask": np.where(drawn(B, 1, 1, R) > 0, 0.0, -1e4),
+    }
+    yield (
+        "BertSelfAttention, cross-attention",
+        random(BertSelfAttention(config(is_decoder=True), seed=rng)),
+        (hidden_states, None, head_mask),
+        crossed,
+    )
+    pruned = random(BertAttention(config(), seed=rng))
+    pruned.prune_heads([1])
+    yield "BertAttention, pruned", pruned, (hidden_states, added_mask, head_mask), {}
     yield "BertSelfOutput", random(BertSelfOutput(config(), seed=rng)), (drawn(B, L, E), hidden_states), {}
-    yield "BertAttention", random(BertAttention(config(), seed=rng)), (hidden_states, added_mask, True), {}
+    yield (
+        "BertAttention",
+        random(BertAttention(config(), seed=rng)),
+        (hidden_states, added_mask),
+        {"output_attentions": True},
+    )
     yield "BertIntermediate", random(BertIntermediate(config(), seed=rng)), (hidden_states,), {}
     yield "BertOutput", random(BertOutput(config(), seed=rng)), (intermediate, hidden_states), {}
     yield "BertLayer", random(BertLayer(config(), seed=rng)), (hidden_states, added_mask), {}
+    yield "BertFeedForward", random(BertLayer(config(), seed=rng).feed_forward_part), (hidden_states,), {}
+    chunked = config(chunk_size_feed_forward=1)
+    yield "BertLayer, chunks", random(BertLayer(chunked, seed=rng)), (hidden_states, added_mask), {}
+    decoder = config(add_cross_attention=True, **relative)
+    yield "BertLayer, decoder", random(BertLayer(decoder, seed=rng)), (hidden_states, None, head_mask), crossed
+    masks = drawn(N, 1, H, 1, 1)
+    yield "BertEncoder, decoder", random(BertEncoder(decoder, seed=rng)), (hidden_states, None, masks), crossed
     yield "BertEncoder", random(BertEncoder(config(), seed=rng)), (hidden_states, added_mask), {}
     yield "BertPooler", random(BertPooler(config(), seed=rng)), (hidden_states,), {}
     yield (
@@ -142,6 +182,19 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         (),
         {"inputs_embeds": hidden_states, "attention_mask": rows_of_mask, "output_hidden_states": True},
     )
+    whole = {"encoder_hidden_states": states, "encoder_attention_mask": np.where(drawn(B, L, R) > 0, 1, 0)}
+    yield (
+        "BertModel, decoder",
+        random(BertModel(decoder, seed=rng)),
+        (),
+        {**batch, **whole, "head_mask": drawn(N, H)},
+    )
+    yield (
+        "BertModel, unpad",
+        random(BertModel(config(), seed=rng)),
+        (),
+        {**batch, "unpad": True, "head_mask": drawn(H)},
+    )
     both = {**batch, "labels": labels, "next_sentence_label": is_next}
     yield "BertForPreTraining, tied", random(BertForPreTraining(config(), seed=rng)), (), both
     yield (
@@ -149,6 +202,12 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertForPreTraining(config(tie_word_embeddings=False), seed=rng)),
         (),
         both,
+    )
+    yield (
+        "BertLMHeadModel, decoder",
+        random(BertLMHeadModel(decoder, seed=rng)),
+        (),
+        {**batch, **whole, "labels": labels, "head_mask": drawn(N, H)},
     )
     yield "BertForMaskedLM", random(BertForMaskedLM(config(), seed=rng)), (), {**batch, "labels": labels}
     yield (

@@ -419,22 +419,6 @@ class TestConfig:
         with pytest.raises(InputError, match=message):
             tiny.config(**change)
 
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"is_decoder": True},
-            {"add_cross_attention": True},
-            {"position_embedding_type": "relative_key"},
-            {"chunk_size_feed_forward": 2},
-            {"extra": {"pruned_heads": {"0": [1]}}},
-        ],
-    )
-    def test_what_is_not_there_yet_is_refused_by_the_model(self, change):
-        config = tiny.config(**change)  # the field exists
-        (name,) = change.get("extra", change)
-        with pytest.raises(numbert.NotYetError, match=f"{name}=.* is not in numbert yet"):
-            BertModel(config)
-
     def test_a_dictionary_comes_back_with_what_numbert_does_not_know(self):
         values = tiny.config().to_dict() | {"id2label": {"0": "ham"}, "transformers_version": "4.6.0"}
         assert numbert.BertConfig.from_dict(values).to_dict() == values

@@ -28,7 +28,8 @@ class BertForPreTraining(BertPreTrainedModel):
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
-        self.bert = BertModel(config, seed=self.rng, dtype=dtype)
+        self.bert = BertModel(self.config, seed=self.rng, dtype=dtype)
+        self.config = self.bert.config  # one for both
         self.cls = BertPreTrainingHeads(config, tied_weight(self.bert), seed=self.rng, dtype=dtype)
 
     def forward(
@@ -113,7 +114,8 @@ class BertForMaskedLM(BertPreTrainedModel):
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
-        self.bert = BertModel(config, add_pooling_layer=False, seed=self.rng, dtype=dtype)
+        self.bert = BertModel(self.config, add_pooling_layer=False, seed=self.rng, dtype=dtype)
+        self.config = self.bert.config  # one for both
         self.cls = BertOnlyMLMHead(config, tied_weight(self.bert), seed=self.rng, dtype=dtype)
 
     def forward(
@@ -163,7 +165,8 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
         super().__init__(config, seed, dtype)
-        self.bert = BertModel(config, seed=self.rng, dtype=dtype)
+        self.bert = BertModel(self.config, seed=self.rng, dtype=dtype)
+        self.config = self.bert.config  # one for both
         self.cls = BertOnlyNSPHead(config, seed=self.rng, dtype=dtype)
 
     def forward(

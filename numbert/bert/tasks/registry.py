@@ -16,11 +16,13 @@ from numbert.bert.heads import (
     BertPredictionHeadTransform,
     BertPreTrainingHeads,
 )
-from numbert.bert.layer import BertIntermediate, BertLayer
+from numbert.bert.layer import BertFeedForward, BertIntermediate, BertLayer
 from numbert.bert.model import BertModel
 from numbert.bert.pooler import BertPooler
+from numbert.bert.positions import DistanceEmbedding
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.residual import BertOutput, BertSelfOutput
+from numbert.bert.tasks.causal import BertLMHeadModel
 from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
 from numbert.errors import InputError
 from numbert.nn.module import Module
@@ -29,10 +31,12 @@ __all__ = [  # in the order data flows
     "BertAttention",
     "BertEmbeddings",
     "BertEncoder",
+    "BertFeedForward",
     "BertForMaskedLM",
     "BertForNextSentencePrediction",
     "BertForPreTraining",
     "BertIntermediate",
+    "BertLMHeadModel",
     "BertLMPredictionHead",
     "BertLayer",
     "BertModel",
@@ -45,6 +49,7 @@ __all__ = [  # in the order data flows
     "BertPredictionHeadTransform",
     "BertSelfAttention",
     "BertSelfOutput",
+    "DistanceEmbedding",
 ]  # fmt: skip
 
 _CLASSES: list[type[Module]] = [globals()[name] for name in __all__]

@@ -89,6 +89,13 @@ from numbert.nn.functional.losses import (
     cross_entropy_backward_plain,
     cross_entropy_plain,
 )
+from numbert.nn.functional.relative import (
+    relative_rows,
+    relative_scores,
+    relative_scores_backward,
+    relative_scores_backward_plain,
+    relative_scores_plain,
+)
 from numbert.nn.functional.softmax import softmax, softmax_backward, softmax_backward_plain, softmax_plain
 
 __all__ = [
@@ -137,6 +144,11 @@ __all__ = [
     "linear_backward",
     "linear_backward_plain",
     "linear_plain",
+    "relative_rows",
+    "relative_scores",
+    "relative_scores_backward",
+    "relative_scores_backward_plain",
+    "relative_scores_plain",
     "relu",
     "relu_backward",
     "relu_backward_plain",

@@ -1,0 +1,96 @@
+"""BertLMHeadModel: the causal language model, which predicts each next token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from numbert.bert.heads import BertOnlyMLMHead, HeadLoss
+from numbert.bert.inputs import checked_labels
+from numbert.bert.model import BertModel
+from numbert.bert.outputs import CausalLMOutput, returns_dict
+from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.tasks.pretraining import no_loss, tied_weight
+from numbert.config import BertConfig
+from numbert.nn.array import Array
+from numbert.nn.functional import IGNORE
+
+
+class BertLMHeadModel(BertPreTrainedModel):
+    """BertModel without pooler, with the head for masked tokens, which here predicts the token that follows.
+
+    `BertPreTrainedModel` describes the arguments. With `is_decoder=True` a token sees only those before it.
+    """
+
+    def __init__(
+        self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(config, seed, dtype)
+        self.bert = BertModel(self.config, add_pooling_layer=False, seed=self.rng, dtype=dtype)
+        self.config = self.bert.config  # one for both
+        self.cls = BertOnlyMLMHead(config, tied_weight(self.bert), seed=self.rng, dtype=dtype)
+
+    def forward(
+        self,
+        input_ids: ArrayLike | None = None,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+        return_logits: bool = True,
+        **inputs: Any,
+    ) -> Any:
+        """Returns a CausalLMOutput with logits [b,l,v], or its tuple if return_dict is False.
+
+        Args:
+            labels: integers [b,l], usually input_ids themselves, with -100 where there is nothing to predict. The
+                loss is shifted by one: the scores at position i are compared with the label at i + 1.
+            use_cache: as `BertModel.forward` takes it; with labels the default is False.
+            return_logits: as `BertForPreTraining.forward` takes it.
+            inputs: the other inputs of `BertModel.forward`, which also describes the first three.
+
+        Raises:
+            InputError: an input has a wrong shape, dtype or value; the message names it and the limit.
+        """
+        if labels is not None and use_cache is None:
+            use_cache = False
+        outputs = self.bert(
+            input_ids, attention_mask, token_type_ids, use_cache=use_cache, return_dict=True, **inputs
+        )
+        sequence_output = outputs.last_hidden_state
+        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
+        if labels is None:
+            head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
+        else:
+            following = np.full_like(labels, IGNORE)  # nothing follows the last token
+            following[:, :-1] = labels[:, 1:]
+            head = self.cls.loss(sequence_output, following, return_logits)
+        self.remember(labels=labels, probs=head.probs)
+        output = CausalLMOutput(
+            loss=head.loss,
+            logits=head.logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            cross_attentions=outputs.cross_attentions,
+        )
+        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+
+    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
+        """Adds the gradient of the latest loss to every Parameter.grad; returns what `BertModel.backward` returns.
+
+        The derivation is in docs/derivations.md#causal-language-model.
+
+        Args:
+            d_loss: the number by which the gradient is multiplied.
+
+        Raises:
+            RuntimeError: the latest forward had no labels, or there was none.
+        """
+        if self.recall().labels is None:
+            raise no_loss(self)
+        return self.bert.backward(self.cls.loss_backward(d_loss))

@@ -1,0 +1,155 @@
+"""relative_scores: how well each query, and each key, fits the distance between their positions.
+
+(Shaw et al. 2018, arXiv:1803.02155; with both terms Huang et al. 2020, arXiv:2009.13658, method 4.) The table has
+a row for each distance from -(p - 1) to p - 1, where p is the longest sequence: row i - j + p - 1 belongs to a
+query at position i and a key at position j. The derivation is in docs/derivations.md#relative-positions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from numbert.nn.array import Array
+from numbert.nn.numerics import underflow_is_zero
+
+
+def relative_rows(query_length: int, key_length: int, table_rows: int) -> Array:
+    """The row of the table that belongs to each query and key. Three lengths -> integers [l,r].
+
+    The queries are the last l of the r positions, so query i stands at position r - l + i.
+
+    Args:
+        query_length: l
+        key_length: r, at least l.
+        table_rows: 2p - 1.
+    """
+    longest = (table_rows + 1) // 2  # p
+    position_l = np.arange(key_length - query_length, key_length)  # [l]
+    position_r = np.arange(key_length)  # [r]
+    return position_l[:, None] - position_r[None, :] + longest - 1
+
+
+def relative_scores_plain(query: Array, key: Array | None, table: Array, key_length: int) -> Array:
+    """(query + key) times the embedding of their distance, over sqrt(d). [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
+    length, d = query.shape[2:]
+    positional_embedding = table[relative_rows(length, key_length, len(table))]  # [l,r,d]
+    scores = np.einsum("bhld,lrd->bhlr", query, positional_embedding)
+    if key is not None:
+        scores = scores + np.einsum("bhrd,lrd->bhlr", key, positional_embedding)
+    return scores / math.sqrt(d)
+
+
+@underflow_is_zero
+def relative_scores(query: Array, key: Array | None, table: Array, key_length: int) -> Array:
+    """`relative_scores_plain` without [l,r,d]: each vector times the rows in use, then a slanted view.
+
+    Of the table, l + r - 1 rows are in use. In the products of all queries with them the scores of one query are r
+    neighbours, which begin one column further left from query to query: a view with a stride of its own.
+
+    Args:
+        query: [b,h,l,d]
+        key: [b,h,r,d], or None to leave out the key's term (relative_key).
+        table: [2p-1,d], the embeddings of the distances.
+        key_length: r
+
+    Returns:
+        relative_position_scores [b,h,l,r].
+    """
+    length, d = query.shape[2:]
+    rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
+    scores = _of_query(query @ rows.T, key_length).copy()  # [b,h,l,l+r-1] -> [b,h,l,r]
+    if key is not None:
+        scores += _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
+    scores /= math.sqrt(d)
+    return scores
+
+
+def relative_scores_backward_plain(
+    d_scores: Array, query: Array, key: Array | None, table: Array
+) -> tuple[Array, Array | None, Array]:
+    """d_scores [b,h,l,r] -> d_query [b,h,l,d], d_key [b,h,r,d] or None, d_table [2p-1,d]."""
+    length, key_length = d_scores.shape[2:]
+    rows = relative_rows(length, key_length, len(table))  # [l,r]
+    positional_embedding = table[rows]  # [l,r,d]
+    d_products = d_scores / math.sqrt(query.shape[-1])
+    d_query = np.einsum("bhlr,lrd->bhld", d_products, positional_embedding)
+    d_positional_embedding = np.einsum("bhlr,bhld->lrd", d_products, query)
+    d_key = None
+    if key is not None:
+        d_key = np.einsum("bhlr,lrd->bhrd", d_products, positional_embedding)
+        d_positional_embedding = d_positional_embedding + np.einsum("bhlr,bhrd->lrd", d_products, key)
+    d_table = np.zeros_like(table)
+    for i, j in np.ndindex(length, key_length):
+        d_table[rows[i, j]] += d_positional_embedding[i, j]
+    return d_query, d_key, d_table
+
+
+@underflow_is_zero
+def relative_scores_backward(
+    d_scores: Array, query: Array, key: Array | None, table: Array
+) -> tuple[Array, Array | None, Array]:
+    """`relative_scores_backward_plain` with the gradient written into the slanted view, then matrix products.
+
+    Args:
+        d_scores: [b,h,l,r]
+        query: [b,h,l,d]
+        key: [b,h,r,d], or None if forward had none.
+        table: [2p-1,d]
+
+    Returns:
+        d_query [b,h,l,d], d_key [b,h,r,d] or None, d_table [2p-1,d].
+    """
+    b, h, length, key_length = d_scores.shape
+    rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
+    scale = 1 / math.sqrt(query.shape[-1])
+    d_table = np.zeros_like(table)
+    d_rows = _rows_in_use(d_table, length, key_length)  # a view of it
+
+    # scores = the slanted view of query @ rows^T
+    d_products = np.zeros((b, h, length, len(rows)), d_scores.dtype)
+    np.multiply(d_scores, d_scores.real.dtype.type(scale), out=_of_query(d_products, key_length))
+    d_query = d_products @ rows  # [b,h,l,l+r-1] @ [l+r-1,d] -> [b,h,l,d]
+    d_rows += _summed_product(d_products, query)
+    if key is None:
+        return d_query, None, d_table
+    # scores += the slanted view of key @ rows^T
+    d_products = np.zeros((b, h, key_length, len(rows)), d_scores.dtype)
+    np.multiply(d_scores, d_scores.real.dtype.type(scale), out=_of_key(d_products, length))
+    d_key = d_products @ rows  # [b,h,r,l+r-1] @ [l+r-1,d] -> [b,h,r,d]
+    d_rows += _summed_product(d_products, key)
+    return d_query, d_key, d_table
+
+
+def _rows_in_use(table: Array, length: int, key_length: int) -> Array:
+    """The rows for the distances between l queries and r keys, the largest first: a view [l+r-1,d]."""
+    longest = (len(table) + 1) // 2  # p
+    # The smallest distance is that of the first query, at r - l, to the last key, at r - 1.
+    first, last = longest - length, longest - 1 + key_length - 1
+    return table[first : last + 1][::-1]
+
+
+def _of_query(products: Array, key_length: int) -> Array:
+    """Number [i,j] is column l - 1 - i + j of query i's products. [b,h,l,l+r-1] -> a view [b,h,l,r]."""
+    b, h, length, _ = products.shape
+    row, column = products.strides[2:]
+    return as_strided(
+        products[..., length - 1 :], (b, h, length, key_length), (*products.strides[:2], row - column, column)
+    )
+
+
+def _of_key(products: Array, length: int) -> Array:
+    """Number [i,j] is column l - 1 - i + j of key j's products. [b,h,r,l+r-1] -> a view [b,h,l,r]."""
+    b, h, key_length, _ = products.shape
+    row, column = products.strides[2:]
+    return as_strided(
+        products[..., length - 1 :], (b, h, length, key_length), (*products.strides[:2], -column, row + column)
+    )
+
+
+def _summed_product(d_products: Array, vectors: Array) -> Array:
+    """The sum over b, h and the positions of d_products^T vectors. [b,h,l,m], [b,h,l,d] -> [m,d]."""
+    d_products = d_products.reshape(-1, d_products.shape[-1])
+    return d_products.T @ vectors.reshape(-1, vectors.shape[-1])
