@@ -168,28 +168,20 @@ class BertConfig:
         return self.hidden_size // self.num_attention_heads
 
     def _check_pruned_heads(self) -> None:
-        """Makes integers of the layers' numbers, which JSON holds as strings."""
-        if not isinstance(self.pruned_heads, dict):
-            raise InputError(f"pruned_heads is {shown(self.pruned_heads)}; it must be a dict")
-        checked: dict[int, list[int]] = {}
-        for layer, heads in self.pruned_heads.items():
-            if isinstance(layer, str) and layer.isdecimal() and layer.isascii():
-                number = int(layer)
-            else:
-                number = as_integer("a layer in pruned_heads", layer)
-            if not 0 <= number < self.num_hidden_layers:
-                raise InputError(f"pruned_heads has layer {shown(layer)}; there are {self.num_hidden_layers}")
-            if not isinstance(heads, list | tuple | set | frozenset):
-                raise InputError(f"pruned_heads of layer {number} is {shown(heads)}; it must be a list of heads")
-            those = {as_integer(f"a head in pruned_heads of layer {number}", head) for head in heads}
-            if not all(0 <= head < self.num_attention_heads for head in those):
-                raise InputError(
-                    f"pruned_heads of layer {number} is {shown(heads)}; there are heads 0 to "
-                    f"{self.num_attention_heads - 1}"
-                )
-            if len(those) == self.num_attention_heads:
-                raise InputError(f"pruned_heads has all heads of layer {number}; one must be left")
-            checked[number] = sorted(those)
+        """Makes integers of the layers' numbers, which JSON holds as strings, and sorts the heads."""
+        layers, h = self.num_hidden_layers, self.num_attention_heads
+        try:
+            checked = {_as_layer(layer): _as_heads(heads) for layer, heads in self.pruned_heads.items()}
+        except (InputError, AttributeError):  # the latter: no dict
+            checked = None
+        if checked is None or not all(
+            0 <= layer < layers and all(0 <= head < h for head in heads) and len(heads) < h
+            for layer, heads in checked.items()
+        ):
+            raise InputError(
+                f"pruned_heads is {shown(self.pruned_heads)}; it must be a dict from layers, 0 to {layers - 1}, "
+                f"to lists of heads, 0 to {h - 1}, with a head left in each"
+            )
         self.pruned_heads = checked
 
     # --- files ----------------------------------------------------------------------------------------------
@@ -263,6 +255,18 @@ def _as_strings(name: str, value: Any) -> list[str]:
     if not isinstance(value, list | tuple):
         raise InputError(f"{name} is {shown(value)}; it must be a list of strings")
     return [_as_string(name, one) for one in value]
+
+
+def _as_layer(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value[:20])  # far beyond any number of layers, and Python converts no more than 4,300 digits
+    return as_integer("a layer", value)
+
+
+def _as_heads(value: Any) -> list[int]:
+    if not isinstance(value, list | tuple | set):
+        raise InputError("no list of heads")
+    return sorted({as_integer("a head", head) for head in value})
 
 
 def _number_or_bool(value: Any) -> Any:

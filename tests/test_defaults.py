@@ -14,6 +14,13 @@ from numbert.bert.tasks import registry
 from numbert.files.tokenizer import bert_tokenizer
 from numbert.nn.activations import ACT2FN
 
+ATTENTION = {
+    "attention_mask": None,
+    "head_mask": None,
+    "encoder_hidden_states": None,
+    "encoder_attention_mask": None,
+}
+CACHED = {"past_key_value": None, "output_attentions": False}
 DRAWN = {"seed": 0, "dtype": np.float32}  # of all that has initial weights
 LABELLED = {"labels": None, "return_dict": None}
 THREE_INPUTS = {"input_ids": None, "attention_mask": None, "token_type_ids": None}
@@ -46,18 +53,29 @@ DEFAULTS = {
         "token_type_ids": None,
         "position_ids": None,
         "inputs_embeds": None,
+        "past_key_values_length": 0,
     },
-    "BertSelfAttention": DRAWN,
-    "BertSelfAttention.forward": {"attention_mask": None, "output_attentions": False},
+    "Dropout.forward": {"kept": None},
+    "DistanceEmbedding": DRAWN,
+    "BertSelfAttention": {"position_embedding_type": None, **DRAWN},
+    "BertSelfAttention.forward": {**ATTENTION, **CACHED},
     "BertSelfOutput": DRAWN,
-    "BertAttention": DRAWN,
-    "BertAttention.forward": {"attention_mask": None, "output_attentions": False},
+    "BertSelfOutput.forward": {"kept": None},
+    "BertAttention": {"position_embedding_type": None, **DRAWN},
+    "BertAttention.forward": {**ATTENTION, **CACHED},
+    "BertFeedForward.forward": {"kept": None},
     "BertIntermediate": DRAWN,
     "BertOutput": DRAWN,
     "BertLayer": DRAWN,
-    "BertLayer.forward": {"attention_mask": None, "output_attentions": False},
+    "BertLayer.forward": {**ATTENTION, **CACHED},
     "BertEncoder": DRAWN,
-    "BertEncoder.forward": {"attention_mask": None, "output_attentions": False, "output_hidden_states": False},
+    "BertEncoder.forward": {
+        **ATTENTION,
+        "past_key_values": None,
+        "use_cache": False,
+        "output_attentions": False,
+        "output_hidden_states": False,
+    },
     "BertPooler": DRAWN,
     "BertPredictionHeadTransform": DRAWN,
     "BertLMPredictionHead": {"decoder_weight": None, **DRAWN},
@@ -102,6 +120,10 @@ DEFAULTS = {
     "BertForNextSentencePrediction": DRAWN,
     "BertForNextSentencePrediction.forward": {**THREE_INPUTS, **LABELLED},
     "BertForNextSentencePrediction.backward": {"d_loss": 1.0},
+    "BertLMHeadModel": DRAWN,
+    "BertLMHeadModel.forward": {**THREE_INPUTS, **LABELLED, "use_cache": None, "return_logits": True},
+    "BertLMHeadModel.backward": {"d_loss": 1.0},
+    "get_extended_attention_mask": {"dtype": np.float32, "is_decoder": False},
     "AdamW": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "bias_correction": True},
     "embed": {"batch_size": 32, "progress": False, "on_cut": None},
     "fill_mask": {"top_k": 5, "batch_size": 32, "progress": False},
@@ -186,6 +208,7 @@ class TestTheTable:
             "is_decoder": False,
             "output_attentions": False,
             "output_hidden_states": False,
+            "pruned_heads": {},
             "return_dict": True,
             "tie_word_embeddings": True,
         }

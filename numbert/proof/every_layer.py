@@ -139,9 +139,9 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         (hidden_states, None, head_mask),
         crossed,
     )
-    pruned = random(BertAttention(config(), seed=rng))
+    pruned = BertAttention(config(), seed=rng)
     pruned.prune_heads([1])
-    yield "BertAttention, pruned", pruned, (hidden_states, added_mask, head_mask), {}
+    yield "BertAttention, pruned", random(pruned), (hidden_states, added_mask, head_mask), {}
     yield "BertSelfOutput", random(BertSelfOutput(config(), seed=rng)), (drawn(B, L, E), hidden_states), {}
     yield (
         "BertAttention",

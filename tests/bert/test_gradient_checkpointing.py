@@ -125,10 +125,10 @@ class TestWhatIsKept:
         outputs = model(**tiny.batch(), output_hidden_states=True)
         encoder = encoder_of(model)
         kept = encoder.saved
-        assert set(vars(kept)) == {"reruns"}
+        assert set(vars(kept)) == {"reruns", "head_mask", "encoder_hidden_states"}
         assert [rerun.module for rerun in kept.reruns] == list(encoder.layer)
         for rerun, hidden_states in zip(kept.reruns, outputs.hidden_states, strict=False):
-            layer_input, attention_mask, _ = rerun.inputs
+            layer_input, attention_mask, *_ = rerun.inputs
             assert layer_input is hidden_states
             assert layer_input.shape == (tiny.BATCH, tiny.LENGTH, 12)
             assert attention_mask.size == tiny.BATCH * tiny.LENGTH

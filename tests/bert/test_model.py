@@ -226,11 +226,14 @@ BAD_INPUTS = [
     ({"labels": np.zeros((5, 7))}, "labels must be integers, got an array of float64"),
     ({"next_sentence_label": np.full(5, 2)}, r"next_sentence_label has 2 at \[0\]; it can be 0 to 1"),
     ({"next_sentence_label": np.zeros((5, 1), int)}, r"next_sentence_label has shape \(5, 1\)"),
-    ({"head_mask": np.ones(3)}, "head_mask is not in numbert yet"),
-    ({"encoder_hidden_states": np.ones((5, 7, 12))}, "encoder_hidden_states is not in numbert yet"),
-    ({"past_key_values": ()}, "past_key_values is not in numbert yet"),
-    ({"use_cache": True}, "use_cache is not in numbert yet"),
-    ({"unpad": True}, "unpad is not in numbert yet"),
+    ({"head_mask": np.ones(4)}, r"head_mask has 4 heads; for this model it must be \[3\] or \[2,3\]"),
+    ({"head_mask": np.ones((3, 3))}, r"head_mask has shape \(3, 3\); it must be \[h\] or \[2,h\]"),
+    ({"head_mask": ["a", "b", "c"]}, "head_mask must be numbers, got an array of <U1"),
+    ({"encoder_hidden_states": np.ones((5, 7, 12))}, "encoder_hidden_states is for a decoder"),
+    ({"encoder_attention_mask": np.ones((5, 7))}, "encoder_attention_mask is for a decoder"),
+    ({"past_key_values": ()}, "past_key_values is for a decoder"),
+    ({"use_cache": True}, "use_cache is for a decoder; make the model with is_decoder=True"),
+    ({"unpad": 1}, "unpad is 1; it must be True or False"),
 ]
 
 # What is no array, and what of it the message names: rows of different lengths, and things that are no numbers.

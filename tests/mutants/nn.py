@@ -415,7 +415,7 @@ MUTANTS = [
     Mutant(
         "dropout-drawn-anew",
         "nn/recompute.py",
-        "        self.rng.bit_generator.state = self.state\n",
+        "    rng.bit_generator.state = state\n",
         "",
         "the layer runs again with other random numbers: every gradient is that of another forward",
         tests=(CHECKPOINTING,),
@@ -423,8 +423,8 @@ MUTANTS = [
     Mutant(
         "generator-left-in-the-past",
         "nn/recompute.py",
-        "            self.rng.bit_generator.state = now\n",
-        "            pass\n",
+        "        rng.bit_generator.state = now\n",
+        "        pass\n",
         "the next step draws the same numbers as this one; this step's gradients are right",
         tests=(CHECKPOINTING,),
     ),

@@ -100,7 +100,7 @@ class TestWhatTheySee:
         ids = tiny.inputs()["input_ids"]
         out = model.embeddings(token_type_ids=np.zeros_like(ids), input_ids=ids)
         assert seen["i"][0] is ids
-        assert seen["i"][2:] == (None, None), "what is not given is there with its default"
+        assert seen["i"][2:] == (None, None, 0), "what is not given is there with its default"
         assert seen["o"] is out
 
     def test_a_backward_hook_gets_backwards_arguments_and_exactly_what_it_returned(self):
