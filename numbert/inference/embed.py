@@ -60,7 +60,7 @@ def embed(
     vectors = np.empty((len(given), encoder.config.hidden_size), encoder.dtype)
     for indices, batch in batches(encodings, batch_size, encoder, progress):
         with no_grad():
-            hidden_states = encoder(**batch, return_dict=True).last_hidden_state  # [b,l,e]
+            hidden_states = encoder(**batch, return_dict=True, unpad=True).last_hidden_state  # [b,l,e]
         mask = batch["attention_mask"][:, None, :].astype(encoder.dtype)  # [b,1,l]
         mean = (mask @ hidden_states)[:, 0] / mask.sum(axis=-1)  # [b,1,l] @ [b,l,e] -> [b,e]
         vectors[indices] = mean

@@ -93,7 +93,7 @@ def fill_mask(
     for indices, batch in batches(encodings, batch_size, model, progress):
         rows, columns = np.nonzero(batch["input_ids"] == mask_id)
         with no_grad():
-            sequence_output = model.bert(**batch, return_dict=True).last_hidden_state  # [b,l,e]
+            sequence_output = model.bert(**batch, return_dict=True, unpad=True).last_hidden_state  # [b,l,e]
             probs = softmax(model.cls.predictions(sequence_output[rows, columns]))  # [m,e] -> [m,v]
         best = np.argsort(-probs, axis=-1, kind="stable")[:, :top_k]  # [m,top_k]
         for row, ids, row_probs in zip(rows, best, probs, strict=True):

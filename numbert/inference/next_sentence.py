@@ -44,6 +44,6 @@ def next_sentence(
     refuse_overlong(encoding, " / ".join(texts.values()), model)
     ((_, batch),) = batches([encoding], 1, model, progress=False)
     with no_grad():
-        outputs = model(**batch, return_dict=True)
+        outputs = model(**batch, return_dict=True, unpad=True)
     logits = outputs.seq_relationship_logits if isinstance(model, BertForPreTraining) else outputs.logits  # [1,2]
     return float(softmax(logits)[0, 0])
