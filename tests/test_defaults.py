@@ -90,6 +90,7 @@ DEFAULTS = {
     "BertPreTrainingHeads.loss": {"labels": None, "next_sentence_label": None, "return_logits": True},
     "BertPreTrainedModel.from_pretrained": {"dtype": None},
     "BertPreTrainedModel.save_pretrained": {"dtype": None},
+    "BertPreTrainedModel.resize_token_embeddings": {"new_num_tokens": None},
     "BertModel": {"add_pooling_layer": True, **DRAWN},
     "BertModel.forward": {
         **THREE_INPUTS,
@@ -161,7 +162,8 @@ def public():
     del things["BertConfig"]
     for name, thing in list(things.items()):
         if inspect.isclass(thing):
-            own = {key: getattr(thing, key) for key in vars(thing) if not key.startswith("_")}
+            parts = [thing, *(base for base in thing.__bases__ if base.__name__.endswith("Mixin"))]
+            own = {key: getattr(thing, key) for part in parts for key in vars(part) if not key.startswith("_")}
             things |= {f"{name}.{key}": value for key, value in own.items() if inspect.isroutine(value)}
     callables = {name: thing for name, thing in things.items() if callable(thing)}
     return {name: found for name, thing in callables.items() if (found := defaults_of(thing))}

@@ -12,11 +12,12 @@ from numpy.typing import DTypeLike
 
 from numbert.bert.encoder import BertEncoder
 from numbert.bert.pruning import heads_to_prune as heads_to_prune_of
+from numbert.bert.vocabulary import VocabularyMixin
 from numbert.config import BertConfig
 from numbert.errors import InputError, as_integer, shown
 from numbert.files.save import save_model
 from numbert.files.weights import StoredWeights, load_into
-from numbert.nn.module import Module, checked_dtype
+from numbert.nn.module import checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
 # What decides how large a model's arrays are.
@@ -30,7 +31,7 @@ SIZES = (
 )
 
 
-class BertPreTrainedModel(Module):
+class BertPreTrainedModel(VocabularyMixin):
     """What all models have in common: a configuration, a random generator, initial weights, model folders.
 
     Initial weights are as published: those of every Linear and Embedding are drawn from

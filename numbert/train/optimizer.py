@@ -103,6 +103,7 @@ class AdamW:
 
         Raises:
             ValueError: a gradient has another shape than its parameter.
+            InputError: a parameter was resized after an earlier step.
         """
         for group in self.groups:
             for parameter in group["params"]:
@@ -182,6 +183,11 @@ class AdamW:
             zeros = np.zeros_like(parameter.data)
             self.moments[parameter] = Moments(0, zeros, zeros.copy())
         moments = self.moments[parameter]
+        if moments.m.shape != parameter.shape:
+            raise InputError(
+                f"AdamW has moments of shape {moments.m.shape} for a parameter of shape {parameter.shape}, "
+                "which was resized since; make a new AdamW"
+            )
         moments.step += 1
         beta1, beta2 = betas
         # lr m' / (sqrt(v') + eps) with the two corrections taken out of the arrays:

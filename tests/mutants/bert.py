@@ -2,6 +2,7 @@
 
 from mutants.machinery import GRADCHECK, PARITY, Mutant
 
+ACCESS = "bert/test_access.py"
 CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
@@ -380,5 +381,93 @@ MUTANTS = [
         "if False:",
         "BertModel(config, 3) takes the seed for the pooler, and is a model with the seed 0",
         tests=(MODEL,),
+    ),
+    Mutant(
+        "init-weights-forgets-pad",
+        "bert/vocabulary.py",
+        "weight.data[module.padding_idx] = 0",
+        "pass",
+        "drawn like every other row, the row of [PAD] is no longer 0",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "init-weights-of-a-layer-norm-drawn",
+        "bert/vocabulary.py",
+        "module.weight.data = np.ones_like(module.weight.data)",
+        "module.weight.data = np.zeros_like(module.weight.data)",
+        "a LayerNorm whose weight is 0 gives its bias, whatever comes in",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "new-rows-are-zeros",
+        "bert/vocabulary.py",
+        "        self._init_weights(new)\n",
+        "        new.weight.data[:] = 0\n",
+        "new tokens that are all the same vector get the same gradient from the decoder, and look like [PAD]",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "every-row-drawn-anew",
+        "bert/vocabulary.py",
+        "new = Embedding(max(0, size - len(table)),",
+        "table = table[:0]\n            new = Embedding(size,",
+        "a table of the new size in the place of the old one: what the model had learned of words is gone",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "bias-does-not-follow",
+        "bert/vocabulary.py",
+        "(bias := decoder.bias) is not None and len(bias.data) != size",
+        "(bias := decoder.bias) is not None and len(bias.data) > size",
+        "the table has grown, and the decoder's bias is still as long as the old vocabulary",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "untied-decoder-not-resized",
+        "bert/vocabulary.py",
+        "            weights.append(decoder.weight)\n",
+        "            weights[:] = [embeddings.weight]\n",
+        "a decoder with a table of its own keeps the old number of rows",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "resizing-unties",
+        "bert/vocabulary.py",
+        "            weight.data = data\n",
+        "            embeddings.weight = Parameter(data)\n",
+        "a new Parameter for the table: the decoder keeps the old one, and so does the optimizer",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "replaced-table-not-tied",
+        "bert/vocabulary.py",
+        "        self._embeddings().word_embeddings = value\n        self.tie_weights()\n",
+        "        self._embeddings().word_embeddings = value\n",
+        "the decoder goes on with the table that was replaced",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "replaced-decoders-bias-has-one-name",
+        "bert/vocabulary.py",
+        "head.decoder, head.bias = new_embeddings, new_embeddings.bias",
+        "head.decoder = new_embeddings",
+        "cls.predictions.bias is saved, and the decoder computes with another one",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "resizing-changes-a-shared-configuration",
+        "bert/vocabulary.py",
+        "replace(self.config, vocab_size=size)",
+        "setattr(self.config, 'vocab_size', size) or self.config",
+        "another model of the same BertConfig checks its labels by a size that it does not have",
+        tests=(ACCESS,),
+    ),
+    Mutant(
+        "resizing-keeps-gradients",
+        "bert/vocabulary.py",
+        "        self.zero_grad()\n        self.forget()\n",
+        "        self.forget()\n",
+        "gradients of the old size, to which the next backward adds",
+        tests=(ACCESS,),
     ),
 ]
