@@ -90,6 +90,13 @@ DEFAULTS = {
     "BertPreTrainingHeads.loss": {"labels": None, "next_sentence_label": None, "return_logits": True},
     "BertPreTrainedModel.from_pretrained": {"dtype": None},
     "BertPreTrainedModel.save_pretrained": {"dtype": None},
+    "BertPreTrainedModel.push_to_hub": {
+        "tokenizer": None,
+        "commit_message": None,
+        "private": False,
+        "dtype": None,
+        "progress": True,
+    },
     "BertPreTrainedModel.resize_token_embeddings": {"new_num_tokens": None},
     "BertModel": {"add_pooling_layer": True, **DRAWN},
     "BertModel.forward": {

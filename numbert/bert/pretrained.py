@@ -16,6 +16,7 @@ from numbert.bert.vocabulary import VocabularyMixin
 from numbert.config import BertConfig
 from numbert.errors import InputError, as_integer, shown
 from numbert.files.save import save_model
+from numbert.files.upload import PushToHubMixin
 from numbert.files.weights import StoredWeights, load_into
 from numbert.nn.module import checked_dtype
 from numbert.nn.switches import drawing, uninitialized
@@ -31,7 +32,7 @@ SIZES = (
 )
 
 
-class BertPreTrainedModel(VocabularyMixin):
+class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
     """What all models have in common: a configuration, a random generator, initial weights, model folders.
 
     Initial weights are as published: those of every Linear and Embedding are drawn from

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numbert.config import BertConfig
-from numbert.errors import InputError, abridged
+from numbert.errors import InputError, abridged, shown
 from numbert.files.atomic import to_disk
 from numbert.files.weights import INDEX, WEIGHTS
 from numbert.progress import to_terminal
@@ -69,17 +69,11 @@ def download(name: str, folder: str | Path | None = None, revision: str = "main"
             the model is no BERT or has no safetensors file; a file does not have the checksum that the hub
             names (it is removed); the folder holds something else; or the disk is full.
     """
-    utils = _package("utils")
-    try:
-        utils.validate_repo_id(name)
-    except ValueError:
-        raise InputError(f"{name!r} is not a name on a hub, such as google-bert/bert-base-cased") from None
+    hub = hub_for(name)
     folder = Path(name.split("/")[-1] if folder is None else folder)
     unfinished = folder / f".unfinished-{name.replace('/', '--')}"
     _check_folder(folder, unfinished)
-    # The package reads HF_ENDPOINT when it is first imported, which may have been before it was set.
-    hub = _package("hf_api").HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None)
-    with _bars(progress and to_terminal()), _errors_in_one_line(hub.endpoint, name, revision, unfinished):
+    with bars(progress and to_terminal()), _errors_in_one_line(hub.endpoint, name, revision, unfinished):
         files = _files(hub, name, revision)
         unfinished.mkdir(parents=True, exist_ok=True)
         # The names hold the checksums: what another revision left here is not taken for a part of this one.
@@ -111,7 +105,7 @@ def _files(hub: Any, name: str, revision: str) -> list[RemoteFile]:
         if file.size is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", checksum):
             raise InputError(f"{hub.endpoint} gives no checksum of {filename} of {name}")
         # The commit and not the revision: that may move on while files are fetched.
-        url = _package("file_download").hf_hub_url(name, filename, revision=info.sha, endpoint=hub.endpoint)
+        url = package("file_download").hf_hub_url(name, filename, revision=info.sha, endpoint=hub.endpoint)
         return RemoteFile(filename, url, file.size, checksum)
 
     if CONFIG not in listed:
@@ -138,8 +132,8 @@ def _files(hub: Any, name: str, revision: str) -> list[RemoteFile]:
 def _read_json(file: RemoteFile) -> dict[str, Any]:
     """Reads a small JSON file from the hub, for its content only; what is kept is downloaded by `_fetch`."""
     content = io.BytesIO()
-    with _bars(False):
-        _package("file_download").http_get(file.url, content, headers=_headers())
+    with bars(False):
+        package("file_download").http_get(file.url, content, headers=_headers())
     values: dict[str, Any] = json.loads(content.getvalue())
     return values
 
@@ -155,7 +149,7 @@ def _fetch(file: RemoteFile, path: Path) -> None:
     """
     if (there := _size(path)) < file.size or not path.exists():
         with path.open("ab") as part:
-            _package("file_download").http_get(
+            package("file_download").http_get(
                 file.url, part, resume_size=there, headers=_headers(), displayed_filename=file.name
             )
     with path.open("rb") as whole:
@@ -172,19 +166,9 @@ def _fetch(file: RemoteFile, path: Path) -> None:
     to_disk(path)
 
 
-def _package(module: str) -> Any:
-    """Imports a module of huggingface_hub; its type is Any, because the package need not be installed."""
-    try:
-        return importlib.import_module(f"huggingface_hub.{module}")
-    except ImportError:
-        raise InputError(
-            "downloading needs the package huggingface_hub, which is not installed: pip install huggingface_hub"
-        ) from None
-
-
 def _headers() -> dict[str, str]:
     """The user's token, and no compression: the place to continue at is counted in the file's own bytes."""
-    return {**_package("utils").build_hf_headers(), "Accept-Encoding": "identity"}
+    return {**package("utils").build_hf_headers(), "Accept-Encoding": "identity"}
 
 
 def _size(path: Path) -> int:
@@ -204,25 +188,9 @@ def _check_disk(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def _bars(shown: bool) -> Iterator[None]:
-    """Within it, the package's bars, which are on or off for the whole process, are as `shown` says."""
-    utils = _package("utils")
-    if shown or utils.are_progress_bars_disabled():
-        yield
-        return
-    utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        utils.enable_progress_bars()
-
-
-@contextlib.contextmanager
 def _errors_in_one_line(endpoint: str, name: str, revision: str, unfinished: Path) -> Iterator[None]:
     """Turns what the network, the hub and the disk raise into InputErrors."""
-    errors = _package("errors")
-    # Its HTTP client's errors: requests', httpx's or httpx2's, as the version of the package has it.
-    failures: Any = (OSError, *errors.HfHubHTTPError.__bases__)
+    errors = package("errors")
     try:
         yield
     except InputError:
@@ -237,16 +205,67 @@ def _errors_in_one_line(endpoint: str, name: str, revision: str, unfinished: Pat
         ) from None
     except errors.RevisionNotFoundError:
         raise InputError(f"{name} has no revision {revision!r}") from None
-    except failures as error:
+    except failures() as error:
         kept = "; what is there is kept, and the same command goes on" if unfinished.is_dir() else ""
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"{unfinished.parent} cannot be written: the disk is full{kept}") from None
         if isinstance(error, OSError) and error.filename is not None:
             raise InputError(f"{error.filename} cannot be written: {error.strerror}") from None
-        raise InputError(f"{endpoint} failed: {_first_line(error)}{kept}") from None
+        raise InputError(f"{endpoint} failed: {first_line(error)}{kept}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{endpoint} does not answer as a hub does: {_first_line(error)}") from None
+        raise InputError(f"{endpoint} does not answer as a hub does: {first_line(error)}") from None
 
 
-def _first_line(error: BaseException) -> str:
+# --- for downloads and uploads --------------------------------------------------------------------------------
+
+
+def package(module: str) -> Any:
+    """Imports a module of huggingface_hub; its type is Any, because the package need not be installed."""
+    try:
+        return importlib.import_module(f"huggingface_hub.{module}")
+    except ImportError:
+        raise InputError(
+            "a hub needs the package huggingface_hub (the extra `hub`), which is not installed: "
+            "pip install huggingface_hub"
+        ) from None
+
+
+def hub_for(name: str) -> Any:
+    """Returns the hub that HF_ENDPOINT names, or huggingface.co, if it can have a model of this name.
+
+    Raises:
+        InputError: no hub can, or the package huggingface_hub is not installed.
+    """
+    utils = package("utils")
+    try:
+        utils.validate_repo_id("" if name is None else name)  # which lets None pass
+    except ValueError:
+        raise InputError(f"{shown(name)} is not a name on a hub, such as google-bert/bert-base-cased") from None
+    # The package reads HF_ENDPOINT when it is first imported, which may have been before it was set.
+    return package("hf_api").HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None)
+
+
+def failures() -> Any:
+    """Returns the exceptions that the network and the disk raise, for `except`.
+
+    Among them are those of the package's HTTP client: requests', httpx's or httpx2's, by its version.
+    """
+    return (OSError, *package("errors").HfHubHTTPError.__bases__)
+
+
+@contextlib.contextmanager
+def bars(shown: bool) -> Iterator[None]:
+    """Within it, the package's bars, which are on or off for the whole process, are as `shown` says."""
+    utils = package("utils")
+    if shown or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
+
+
+def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Downloads from a hub: what is fetched, what is kept when they break off, and what is never taken for a model."""
+"""A hub: what downloads fetch, what is kept when they break off, what is never taken for a model; and uploads."""
 
 import errno
 import json
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from hub import COMMIT, Hub, serving
+from messages import one_line
 
 import numbert
 from numbert.errors import InputError
@@ -300,7 +301,7 @@ class TestWhatCannotBeFetched:
     def test_the_package_is_not_installed(self, monkeypatch):
         for module in [name for name in sys.modules if name.startswith("huggingface_hub")]:
             monkeypatch.setitem(sys.modules, module, None)
-        refused(r"huggingface_hub, which is not installed: pip install huggingface_hub$")
+        refused(r"huggingface_hub \(the extra `hub`\), which is not installed: pip install huggingface_hub$")
 
 
 class TestTheDisk:
@@ -337,3 +338,151 @@ class TestTheDisk:
     def test_a_folder_that_cannot_be_made(self, hub, tmp_path):
         (tmp_path / "file").touch()
         refused("file.* cannot be written: Not a directory$", folder=tmp_path / "file" / "model")
+
+
+# --- uploads -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model():
+    """As large as that which is published, and with other weights."""
+    return numbert.BertForPreTraining(tiny.config(vocab_size=len(WORDS)), seed=8)
+
+
+@pytest.fixture
+def tokenizer():
+    return bert_tokenizer({word: i for i, word in enumerate(WORDS)})
+
+
+@pytest.fixture
+def user(hub, monkeypatch):
+    """The hub's user, whose token is in HF_TOKEN."""
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    # Else the package sends large files by a protocol of its own, through a library that is no Python.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    # Before version 1 the package takes a commit's address apart by the HF_ENDPOINT of its first import.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    hub.models.clear()
+    return hub
+
+
+def not_uploaded(model, match, name=NAME, **options):
+    """The one line with which an upload is refused."""
+    with pytest.raises(InputError, match=match) as caught:
+        model.push_to_hub(name, progress=False, **options)
+    return one_line(caught)
+
+
+class TestAnUpload:
+    def test_is_what_save_pretrained_writes(self, user, model, tmp_path):
+        address = model.push_to_hub(NAME)
+        assert address == f"{user.url}/{NAME}/commit/{COMMIT}"
+        model.save_pretrained(tmp_path)
+        assert user.models == {NAME: {path.name: path.read_bytes() for path in tmp_path.iterdir()}}
+        assert user.commits == [(NAME, "Upload BertForPreTraining", ["config.json", WEIGHTS])]
+        assert not user.private
+
+    def test_comes_back_by_a_download(self, user, model, tokenizer, folder):
+        model.push_to_hub(NAME, tokenizer=tokenizer)
+        download(NAME, folder)
+        for name, array in parameters(folder).items():
+            np.testing.assert_array_equal(array, model.state_dict()[name])
+        assert load_tokenizer(folder).encode("the cat").tokens == ["[CLS]", "the", "cat", "[SEP]"]
+        assert json.loads(user.models[NAME]["tokenizer_config.json"])["model_max_length"] == 11
+
+    def test_its_message_its_type_and_who_sees_it(self, user, model):
+        model.push_to_hub(NAME, commit_message="One epoch more", private=True, dtype=np.float16)
+        assert user.commits[0][1] == "One epoch more"
+        assert user.private == {NAME}
+        assert json.loads(user.models[NAME]["config.json"])["dtype"] == "float16"
+
+    def test_without_an_owner_it_is_the_users(self, user, model):
+        assert f"/{NAME}/commit/" in model.push_to_hub("tiny-bert")
+        assert set(user.models) == {NAME}
+
+    def test_a_second_one_leaves_the_other_files_and_who_sees_them(self, user, model):
+        user.models[NAME] = {"README.md": b"my model", "config.json": b"old"}
+        model.push_to_hub(NAME, private=True)
+        assert user.models[NAME]["README.md"] == b"my model"
+        assert json.loads(user.models[NAME]["config.json"])["vocab_size"] == len(WORDS)
+        assert not user.private
+
+    def test_a_large_file_that_the_hub_has_is_not_sent_again(self, user, model):
+        model.push_to_hub(NAME)
+        user.requests.clear()
+        model.push_to_hub(NAME)
+        assert not [path for method, path, _ in user.requests if method == "PUT"]
+
+    def test_nothing_is_left_on_the_disk(self, user, model, tmp_path, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        model.push_to_hub(NAME)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestWhatCannotBeUploaded:
+    def test_without_a_token(self, user, model, monkeypatch, tmp_path):
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+        not_uploaded(model, "^uploading needs a token with the right to write: `hf auth login` or set HF_TOKEN$")
+        assert not user.requests
+
+    def test_with_a_token_that_the_hub_does_not_know(self, user, model, monkeypatch):
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        line = not_uploaded(model, "does not know the token: `hf auth login` or set HF_TOKEN$")
+        assert "hf_wrong" not in line
+        assert not user.models
+
+    def test_without_the_right(self, user, model):
+        not_uploaded(model, r"does not let this token write to another/tiny-bert$", "another/tiny-bert")
+        user.models["another/tiny-bert"] = {}
+        not_uploaded(model, r"does not let this token write to another/tiny-bert$", "another/tiny-bert")
+        assert not user.commits
+
+    def test_without_a_network(self, user, model, monkeypatch):
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
+        not_uploaded(model, r"^http://127\.0\.0\.1:9 failed: ")
+
+    def test_where_no_large_file_can_be_stored(self, user, model):
+        user.full = True
+        not_uploaded(model, r"failed: .*507")
+        assert not user.commits, "one commit, or none"
+
+    def test_to_a_server_that_is_no_hub(self, user, model, monkeypatch):
+        monkeypatch.setattr("hub._Handler._create", lambda handler, asked: handler._json([]))
+        not_uploaded(model, f"^{user.url} does not answer as a hub does: ")
+
+    @pytest.mark.parametrize("name", ["", "a/b/c", "a b", "../up", None, 3])
+    def test_to_no_name(self, user, model, name):
+        not_uploaded(model, "is not a name on a hub", name)
+        assert not user.requests
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("tokenizer", "a folder", "must be a Tokenizer, as load_tokenizer returns it$"),
+            ("commit_message", "", "must be a text$"),
+            ("commit_message", 3, "must be a text$"),
+            ("private", 1, "must be True or False$"),
+            ("dtype", np.int8, "can hold float16, float32 or float64$"),
+        ],
+    )
+    def test_with_an_argument_that_is_none(self, user, model, option, value, message):
+        not_uploaded(model, message, **{option: value})
+        assert not user.requests
+
+    def test_of_a_complex_model(self, user):
+        model = numbert.BertModel(tiny.config(), dtype=np.complex128)
+        not_uploaded(model, "can hold float32 or float64$")
+        assert not user.requests
+
+    def test_without_the_package(self, model, monkeypatch):
+        for module in [name for name in sys.modules if name.startswith("huggingface_hub")]:
+            monkeypatch.setitem(sys.modules, module, None)
+        not_uploaded(model, r"huggingface_hub \(the extra `hub`\), which is not installed")
+
+    def test_on_a_full_disk(self, user, model, monkeypatch):
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device", "config.json")
+
+        monkeypatch.setattr("numbert.files.upload.save_model", full)
+        not_uploaded(model, r"^config\.json cannot be written: No space left on device$")

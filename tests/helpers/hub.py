@@ -1,5 +1,6 @@
 """A small server that answers as a Hugging Face hub does, as far as numbert asks, and can fail as one fails."""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 LARGE = 2_000  # bytes; from here on a file is stored beside git, with its SHA-256
+USER = "someone"  # whose the token is
 
 
 @dataclass
@@ -28,6 +30,11 @@ class Hub:
         ignores_ranges: whether a request for a part is answered with the whole.
         requests: (method, path, Range header or None) of each.
         sent: how many bytes of each file were sent.
+        token: the one that the hub knows; with it USER writes to models of his own.
+        private: names of models that only their owner sees.
+        commits: (name, message, names of files) of each.
+        large: the contents of large files that were uploaded, by their SHA-256.
+        full: whether the storage of large files is full.
     """
 
     models: dict = field(default_factory=dict)
@@ -39,6 +46,11 @@ class Hub:
     ignores_ranges: bool = False
     requests: list = field(default_factory=list)
     sent: Counter = field(default_factory=Counter)
+    token: str = "hf_right"
+    private: set = field(default_factory=set)
+    commits: list = field(default_factory=list)
+    large: dict = field(default_factory=dict)
+    full: bool = False
     url: str = ""
 
     def ranges(self, filename):
@@ -99,6 +111,92 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound")
 
     do_HEAD = do_GET
+
+    def do_POST(self):
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((self.command, path, None))
+        body = self._body()
+        if self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self._answer(401, b"")
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif match := re.fullmatch(
+            r"/(?:api/models/)?(.+?)(/preupload/main|/commit/main|\.git/info/lfs/.+)", path
+        ):
+            name, what = match.groups()
+            if name not in self.hub.models:
+                self._refuse(404, "RepoNotFound")
+            elif what == "/preupload/main":
+                self._preupload(json.loads(body))
+            elif what == "/commit/main":
+                self._commit(name, [json.loads(line) for line in body.splitlines()])
+            else:
+                self._batch(json.loads(body))
+        else:
+            self._refuse(404, "EntryNotFound")
+
+    def do_PUT(self):
+        """A large file, at the address that the hub has given for it."""
+        path = urlsplit(self.path).path
+        self.hub.requests.append((self.command, path, None))
+        body = self._body()
+        if self.hub.full:
+            return self._answer(507, b"")
+        assert hashlib.sha256(body).hexdigest() == path.rpartition("/")[2]
+        self.hub.large[path.rpartition("/")[2]] = body
+        return self._answer(200, b"")
+
+    def _create(self, asked):
+        name = f"{asked.get('organization') or USER}/{asked['name']}"
+        if not name.startswith(f"{USER}/"):
+            return self._answer(403, b"")
+        known = name in self.hub.models
+        if not known:
+            self.hub.models[name] = {}
+            if asked.get("private") or asked.get("visibility") == "private":
+                self.hub.private.add(name)
+        return self._json({"url": f"{self.hub.url}/{name}", "name": name}, 409 if known else 200)
+
+    def _preupload(self, asked):
+        modes = [(file["path"], "lfs" if file["size"] >= LARGE else "regular") for file in asked["files"]]
+        files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes]
+        self._json({"files": files})
+
+    def _batch(self, asked):
+        objects = []
+        for entry in asked["objects"]:
+            answer = {"oid": entry["oid"], "size": entry["size"]}
+            if entry["oid"] not in self.hub.large:
+                answer["actions"] = {"upload": {"href": f"{self.hub.url}/storage/{entry['oid']}"}}
+            objects.append(answer)
+        self._json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, name, lines):
+        header, *entries = lines
+        files = {}
+        for entry in entries:
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            else:
+                files[value["path"]] = self.hub.large[value["oid"]]
+        self.hub.models[name] |= files
+        self.hub.commits.append((name, header["value"]["summary"], sorted(files)))
+        address = f"{self.hub.url}/{name}/commit/{COMMIT}"
+        self._json({"success": True, "commitOid": COMMIT, "commitUrl": address})
+
+    def _body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _json(self, value, status=200):
+        self._answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _file(self, name, place, filename):
         content = self.hub.models[name][filename]

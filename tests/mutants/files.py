@@ -2,6 +2,7 @@
 
 from mutants.machinery import Mutant
 
+HUB = "files/test_hub.py"
 MODEL_FOLDERS = "files/test_model_folders.py"
 TOKENIZER = "files/test_tokenizer.py"
 
@@ -109,5 +110,29 @@ MUTANTS = [
         "if config.get(key) is done",
         "a line for every folder whose files agree, and none for one whose do not",
         tests=(f"{TOKENIZER}::TestDisagreements",),
+    ),
+    Mutant(
+        "private-forgotten",
+        "files/upload.py",
+        "hub.create_repo(repo_id, private=private, exist_ok=True)",
+        "hub.create_repo(repo_id, exist_ok=True)",
+        "what its owner alone should see can be seen by everybody",
+        tests=(f"{HUB}::TestAnUpload",),
+    ),
+    Mutant(
+        "tokenizer-not-uploaded",
+        "files/upload.py",
+        "            if tokenizer is not None:\n                save_tokenizer",
+        "            if tokenizer is None:\n                save_tokenizer",
+        "a model without its vocabulary",
+        tests=(f"{HUB}::TestAnUpload",),
+    ),
+    Mutant(
+        "upload-with-its-own-type",
+        "files/upload.py",
+        "save_model(self, folder, dtype)",
+        "save_model(self, folder)",
+        "twice as many bytes as were asked for",
+        tests=(f"{HUB}::TestAnUpload",),
     ),
 ]
