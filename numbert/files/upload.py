@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
-from tokenizers import Tokenizer
 
 from numbert.errors import InputError, as_bool, shown
 from numbert.files.hub import bars, failures, first_line, hub_for, package
@@ -15,6 +15,9 @@ from numbert.files.names import NamedModel
 from numbert.files.save import save_model
 from numbert.files.tokenizer import save_tokenizer
 from numbert.progress import to_terminal
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class PushToHubMixin:
@@ -54,10 +57,8 @@ class PushToHubMixin:
             commit_message = f"Upload {type(self).__name__}"
         if not isinstance(commit_message, str) or not commit_message.strip():
             raise InputError(f"commit_message is {shown(commit_message)}; it must be a text")
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            raise InputError(
-                f"tokenizer is {shown(tokenizer)}; it must be a Tokenizer, as load_tokenizer returns it"
-            )
+        if tokenizer is not None and not hasattr(tokenizer, "to_str"):
+            raise InputError(f"tokenizer is {shown(tokenizer)}; it must be a tokenizers.Tokenizer")
         if package("utils").get_token() is None:
             raise InputError("uploading needs a token with the right to write: `hf auth login` or set HF_TOKEN")
         with (
