@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from numbert.bert.embeddings import BertEmbeddings
@@ -112,7 +110,7 @@ class VocabularyMixin(Module):
                 return
             head.decoder.weight, head.decoder.bias = embeddings.weight, head.bias
             _fit(head.decoder)
-        self._put_config(self._resized_config(embeddings.num_embeddings))
+        self._set_vocab_size(embeddings.num_embeddings)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Embedding:
         """Adds rows at the end of the word embeddings, or removes the last ones; the decoder and its bias follow.
@@ -121,9 +119,9 @@ class VocabularyMixin(Module):
         then those of a decoder that is not tied; new numbers of the bias are 0. (From version 4.46 on transformers
         draws new rows around the mean of the old ones, unless it is told mean_resizing=False.)
 
-        The model's `config.vocab_size` follows; a BertConfig that it shared with other models stays as it is.
-        Every Parameter stays the same object, its grad becomes None, and what forward remembered is dropped. An
-        AdamW that has made a step holds averages of the old size, so it must be made anew.
+        `config.vocab_size` follows. Every Parameter stays the same object, its grad becomes None, and what forward
+        remembered is dropped. An AdamW that has made a step holds averages of the old size, so it must be made
+        anew.
 
         Args:
             new_num_tokens: how many rows there shall be; None changes nothing.
@@ -140,10 +138,9 @@ class VocabularyMixin(Module):
             return embeddings
         size = as_integer("new_num_tokens", new_num_tokens)
         at_least("new_num_tokens", size, 1)
-        pad = embeddings.padding_idx
-        if pad is not None and pad >= size:
-            raise InputError(f"new_num_tokens is {size}; it must be above {pad}, the row of [PAD]")
-        config = self._resized_config(size)
+        for pad in (embeddings.padding_idx, self.config.pad_token_id):
+            if pad is not None and pad >= size:
+                raise InputError(f"new_num_tokens is {size}; it must be above {pad}, the row of [PAD]")
         weights = [embeddings.weight]
         if decoder is not None and decoder.weight is not embeddings.weight:
             weights.append(decoder.weight)
@@ -156,7 +153,7 @@ class VocabularyMixin(Module):
         embeddings.num_embeddings = size
         if decoder is not None:
             _fit(decoder)
-        self._put_config(config)
+        self._set_vocab_size(size)
         self.zero_grad()
         self.forget()
         return embeddings
@@ -168,14 +165,10 @@ class VocabularyMixin(Module):
         self._init_weights(new)
         return np.concatenate([table[:size], new.weight.data])
 
-    def _resized_config(self, size: int) -> BertConfig:
-        """Returns the configuration with another vocab_size: a new one, because models may share the old one."""
-        return self.config if size == self.config.vocab_size else replace(self.config, vocab_size=size)
-
-    def _put_config(self, config: BertConfig) -> None:
+    def _set_vocab_size(self, size: int) -> None:
         for module in self.modules():
-            if hasattr(module, "config"):
-                module.config = config
+            if isinstance(module, VocabularyMixin):  # the model, and the BertModel in it
+                module.config.vocab_size = size
 
     def _embeddings(self) -> BertEmbeddings:
         return next(module for module in self.modules() if isinstance(module, BertEmbeddings))

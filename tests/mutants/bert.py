@@ -455,11 +455,11 @@ MUTANTS = [
         tests=(ACCESS,),
     ),
     Mutant(
-        "resizing-changes-a-shared-configuration",
+        "resizing-forgets-the-configuration",
         "bert/vocabulary.py",
-        "replace(self.config, vocab_size=size)",
-        "setattr(self.config, 'vocab_size', size) or self.config",
-        "another model of the same BertConfig checks its labels by a size that it does not have",
+        "                module.config.vocab_size = size\n",
+        "                pass\n",
+        "labels are checked by the old size, and a saved model is not read back",
         tests=(ACCESS,),
     ),
     Mutant(
