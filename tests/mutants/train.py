@@ -220,4 +220,12 @@ MUTANTS = [
         "a run of another format goes on, to other bits",
         tests=(f"{ANOTHER}::test_run_json_has_a_format_and_another_one_is_refused_in_one_line",),
     ),
+    Mutant(
+        "moments-of-another-size",
+        "train/optimizer.py",
+        "        if moments.m.shape != parameter.shape:\n",
+        "        if len(moments.m) < len(parameter.data):\n",
+        "a table that has lost rows goes on with moments that only happen to begin with its own",
+        tests=("bert/test_access.py",),
+    ),
 ]
