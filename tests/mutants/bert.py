@@ -192,9 +192,9 @@ MUTANTS = [
     ),
     Mutant(
         "position-gradient-of-the-first-sequence",
-        "nn/array.py",
-        "gradient.sum(axis=axes, keepdims=True) if axes",
-        "gradient[:1] if axes",
+        "bert/embeddings.py",
+        "self.position_embeddings.backward(summed_to(d_embeddings, saved.position_shape))",
+        "self.position_embeddings.backward(d_embeddings[:1])",
         "broadcasting over b undone by indexing instead of a sum",
         gradient=True,
     ),

@@ -50,8 +50,8 @@ MUTANTS = [
     Mutant(
         "tuples-where-config-json-says-so",
         "inference/fill_mask.py",
-        "model.bert(**batch, return_dict=True)",
-        "model.bert(**batch)",
+        "model.bert(**batch, return_dict=True, unpad=True)",
+        "model.bert(**batch, unpad=True)",
         "return_dict: false is in published files, and a tuple has no last_hidden_state",
         tests=(f"{INFERENCE}::TestModelsAndTokenizers",),
     ),
