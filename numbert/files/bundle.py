@@ -118,7 +118,9 @@ class Bundle:
         """
         tensor = self.tensors[name]
         if tensor.dtype not in STORED:
-            raise InputError(f"{name} in {self.index} is {tensor.dtype}; a tensor can be {', '.join(STORED)}")
+            raise InputError(
+                f"{shown(name, 100)} in {self.index} is {tensor.dtype}; a tensor can be {', '.join(STORED)}"
+            )
         stored = STORED[tensor.dtype]
         if len(tensor.parts) == 1:
             array = self._read(name, tensor.parts[0], stored)
@@ -126,7 +128,7 @@ class Bundle:
             array, there = np.empty(tensor.shape, stored), np.zeros(tensor.shape, np.bool_)
             for part in tensor.parts:
                 if there[part.place].any():
-                    raise InputError(f"{self.index} cannot be read: two parts of {name} overlap")
+                    raise InputError(f"{self.index} cannot be read: two parts of {shown(name, 100)} overlap")
                 array[part.place], there[part.place] = self._read(name, part, stored), True
         if tensor.dtype == "bfloat16":
             bits = array.astype(np.uint32)
@@ -144,14 +146,14 @@ class Bundle:
                 self._maps[part.file] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         data = memoryview(self._maps[part.file])[part.offset : part.offset + part.size]
         if masked(crc32c(data)) != part.checksum:
-            raise InputError(f"{part.file} is damaged: {name} does not have the checksum that the index has of it")
+            raise InputError(f"{part.file} is damaged: {shown(name, 100)} does not have the checksum in the index")
         return np.frombuffer(data, stored).reshape(part.shape)
 
     # --- the index --------------------------------------------------------------------------------------------
 
     def _tensor(self, key: bytes, value: Message, entries: dict[bytes, bytes]) -> BundleTensor:
         """A tensor as the index describes it. What does not fit together is a ValueError."""
-        name = shown(_text(key))
+        name = shown(_text(key), 100)
         dtype = TYPES.get(value.number(1), f"type {value.number(1)}")
         shape = _shape(value)
         if not (slices := value.messages(7)):
@@ -245,4 +247,6 @@ def _ordered_signed(number: int) -> bytes:
 
 
 def _text(key: bytes) -> str:
-    return key.decode("utf-8", "backslashreplace")
+    """A name as it can stand in a line, whatever its bytes are."""
+    text = key.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

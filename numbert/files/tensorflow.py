@@ -16,7 +16,7 @@ from numbert.files.bundle import STORED, Bundle
 from numbert.nn.array import Array
 
 CONFIG = "bert_config.json"
-FILES = r"\.(index|meta|data-\d+-of-\d+)$"  # what a checkpoint's files end with
+FILES = r"(?<=.)\.(index|meta|data-\d+-of-\d+)$"  # what a checkpoint's files end with
 
 _LAYER = r"bert/encoder/layer_\d+/"
 # A layer that multiplies by [in,out] is stored transposed: weights are [out,in] here.
