@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def _load(file: Path) -> dict[str, Any]:
             f"{file} is a pickle, which needs the package torch, and that is not installed: pip install torch"
         ) from None
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what is wrong with a pickle is said in one line, here
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # whatever unpickling raises: UnpicklingError, EOFError, RuntimeError, KeyError ...

@@ -102,11 +102,12 @@ class TensorFlowWeights:
                 float32, float16 and bfloat16.
         """
         tensor = self.tensors[name]
+        variable = tensor.variable
         if "float" not in tensor.dtype:
-            raise InputError(f"{tensor.variable} in {tensor.file} is {tensor.dtype}; a weight can be {_FLOATS}")
-        array = self._bundle.read(tensor.variable)
+            raise InputError(f"{variable} in {tensor.file} is {tensor.dtype}; a weight can be {_FLOATS}")
+        array = self._bundle.read(variable)
         self.on_read(array.size)
-        return np.ascontiguousarray(array.T) if tensor.variable.endswith("/kernel") else array
+        return np.ascontiguousarray(array.T) if variable.endswith("/kernel") else array
 
     def config(self) -> BertConfig:
         """Reads the configuration beside the checkpoint, bert_config.json.
