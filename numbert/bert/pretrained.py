@@ -122,7 +122,7 @@ class BertPreTrainedModel(Module):
         dtype: DTypeLike | None = None,
         **options: Any,
     ) -> Self:
-        """Reads a checkpoint of Google's BERT, without TensorFlow. The model is in eval().
+        """Reads a TensorFlow checkpoint of Google's BERT, without TensorFlow. The model is in eval().
 
         The checksum of each array that the model has is compared. Heads that the model does not have are left out,
         as in `from_pretrained`, and so are an optimizer's variables. Of other variables that have no place in the

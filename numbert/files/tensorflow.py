@@ -1,4 +1,4 @@
-"""TensorFlowWeights: the weights in a checkpoint of Google's BERT, under the names that numbert gives them."""
+"""TensorFlowWeights: the weights in a TensorFlow checkpoint of Google's BERT, under their published names."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TensorFlowTensor:
 
 
 class TensorFlowWeights:
-    """The weights in a checkpoint of Google's BERT: bert_model.ckpt.index and bert_model.ckpt.data-00000-of-00001.
+    """The weights in a TensorFlow checkpoint of Google's BERT: bert_model.ckpt.index and the data files beside it.
 
     TensorFlow is not needed; docs/tensorflow.md says how the files are read. Opening a checkpoint reads the index,
     and `read` compares an array with its checksum.
@@ -159,7 +159,7 @@ def checkpoint_prefix(path: Path) -> Path:
     if path.is_dir():
         found = sorted(file.name for file in path.glob("*.index"))
         if len(found) != 1:
-            has = f"has {len(found)} checkpoints of TensorFlow, {shown(found)}" if found else "has no NAME.index"
+            has = f"has {len(found)} TensorFlow checkpoints, {shown(found)}" if found else "has no NAME.index"
             raise InputError(f"{path} {has}; give the path of one, up to .index")
         return path / found[0].removesuffix(".index")
     prefix = path.with_name(re.sub(FILES, "", path.name))

@@ -238,7 +238,7 @@ def _no_weights(folder: Path) -> InputError:
     if checkpoints := sorted(folder.glob("*.index")):
         prefix = str(checkpoints[0]).removesuffix(".index")
         return InputError(
-            f"{folder} has no {WEIGHTS} but a checkpoint of TensorFlow: `numbert convert {prefix} FOLDER` makes a "
+            f"{folder} has no {WEIGHTS} but a TensorFlow checkpoint: `numbert convert {prefix} FOLDER` makes a "
             "model folder of it"
         )
     there = sorted(path.name for path in folder.iterdir())

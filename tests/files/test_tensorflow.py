@@ -454,7 +454,7 @@ class TestDamaged:
             BertModel.from_tf(tmp_path)
         for name in "ab":
             made.write(tmp_path / name, {})
-        with pytest.raises(InputError, match=r"has 2 checkpoints of TensorFlow, \['a.index', 'b.index'\]; give"):
+        with pytest.raises(InputError, match=r"has 2 TensorFlow checkpoints, \['a.index', 'b.index'\]; give"):
             BertModel.from_tf(tmp_path)
 
     def test_a_weight_of_whole_numbers(self, tmp_path):
@@ -471,13 +471,20 @@ class TestDamaged:
 
 
 ORIGINAL = {path.name: path.read_bytes() for path in made.FOLDER.iterdir()}
-ENTRIES = read_bytes(ORIGINAL[INDEX])
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A copy that each example spoils and mends again."""
     return shutil.copytree(made.FOLDER, tmp_path_factory.mktemp("hostile") / "google")
+
+
+@pytest.fixture(scope="module")
+def stored_entries(tmp_path_factory):
+    """The keys and values of its index."""
+    entries = {}
+    made.write_stored(tmp_path_factory.mktemp("entries"), change=entries.update)
+    return entries
 
 
 class TestNoInputIsMoreThanOneLine:
@@ -522,8 +529,8 @@ class TestNoInputIsMoreThanOneLine:
 
     @settings(max_examples=100, deadline=None)
     @given(st.data())
-    def test_values_of_any_bytes_with_right_checksums(self, folder, data):
-        entries = dict(ENTRIES)
+    def test_values_of_any_bytes_with_right_checksums(self, folder, stored_entries, data):
+        entries = dict(stored_entries)
         for key in data.draw(st.lists(st.sampled_from(sorted(entries)), min_size=1, max_size=3)):
             value = bytearray(entries.get(key, b""))
             if data.draw(st.booleans()) and value:

@@ -251,10 +251,11 @@ def stored_arrays():
     return arrays | {"global_step": np.array(20, np.int64)}
 
 
-def write_stored(folder):
+def write_stored(folder, change=lambda entries: None):
     write_beside(folder)
     thirds = [((0, 10), None), ((10, 10), None), ((20, 9), None)]
-    write(folder / PREFIX.name, stored_arrays(), shards=2, parts={"bert/embeddings/word_embeddings": thirds})
+    parts = {"bert/embeddings/word_embeddings": thirds}
+    write(folder / PREFIX.name, stored_arrays(), shards=2, parts=parts, change=change)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Conversion:
 
 
 def convert(source: str | Path, folder: str | Path, progress: bool = True) -> Conversion:
-    """Makes a model folder of a checkpoint of Google's BERT, or of a pytorch_model.bin.
+    """Makes a model folder of a TensorFlow checkpoint, or of a pytorch_model.bin.
 
     The names in the checkpoint decide which class the model is of: that of the head that is there,
     BertForPreTraining if there are both pretraining heads, BertModel if there is none. (The config.json beside a
