@@ -13,7 +13,7 @@ from numbert.bert.encoder import BertEncoder
 from numbert.config import BertConfig
 from numbert.errors import InputError, abridged, shown
 from numbert.files.save import save_model
-from numbert.files.weights import StoredWeights, Weights, ignored, load_into
+from numbert.files.weights import StoredWeights, Weights, ignored_names, load_into
 from numbert.nn.module import Module, checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
@@ -143,7 +143,7 @@ class BertPreTrainedModel(Module):
 
         weights = TensorFlowWeights(prefix)
         model = cls.from_weights(weights, weights.config() if config is None else config, dtype, **options)
-        strange = weights.unknown + [name for name in ignored(model, weights) if ".layer." in name]
+        strange = weights.unknown + [name for name in ignored_names(model, weights) if ".layer." in name]
         if strange:
             logging.getLogger("numbert").warning(
                 f"{weights.folder} has {abridged(strange)}, which this {cls.__name__} does not have"

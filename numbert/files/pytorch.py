@@ -12,9 +12,10 @@ import numpy as np
 
 from numbert.config import BertConfig
 from numbert.errors import InputError, shown
+from numbert.files.weights import PICKLED
 from numbert.nn.array import Array
 
-PICKLES = "pytorch_model*.bin"
+FILES = "pytorch_model*.bin"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class PyTorchWeights:
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         self.folder = path if path.is_dir() else path.parent
-        files = sorted(path.glob(PICKLES)) if path.is_dir() else [path]
+        files = sorted(path.glob(FILES)) if path.is_dir() else [path]
         if not files:
-            raise InputError(f"{path} has no {PICKLES}")
+            raise InputError(f"{path} has no {FILES}")
         self._tensors: dict[str, Any] = {}
         self.tensors: dict[str, PyTorchTensor] = {}
         self.unknown: list[str] = []
@@ -91,6 +92,11 @@ def _load(file: Path) -> dict[str, Any]:
     """What torch.load finds, a dict of tensors."""
     if not file.exists():
         raise InputError(f"{file} does not exist")
+    with file.open("rb") as opened:
+        if not opened.read(4).startswith(PICKLED):
+            raise InputError(
+                f"{file} is neither a file of a TensorFlow checkpoint nor a pickle that torch.save wrote"
+            )
     try:
         import torch
     except ImportError:

@@ -19,6 +19,7 @@ from numbert.nn.array import Array
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # what a pickle begins with
 PICKLES = ("pytorch_model*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 # How each type of weight lies in the file. NumPy has no bfloat16; it is the upper half of a float32.
@@ -130,7 +131,7 @@ def load_into(model: NamedModel, weights: Weights) -> None:
         parameters[name].data = array
 
 
-def ignored(model: NamedModel, weights: Weights) -> list[str]:
+def ignored_names(model: NamedModel, weights: Weights) -> list[str]:
     """Returns the names in the files that are no parameter of the model."""
     return [
         match.name for match in match_names(model, weights.tensors, weights.folder) if match.status == "ignored"
@@ -204,7 +205,7 @@ def _map_shards(folder: Path) -> dict[str, StoredTensor]:
 def _what_is_wrong(path: Path, error: SafetensorError) -> str:
     with path.open("rb") as file:
         start = file.read(64)
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+    if start.startswith(PICKLED):
         return f"is in truth a pickle, as PyTorch writes it, not a safetensors file: {_refusal(path)}"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights; `git lfs pull` fetches them"

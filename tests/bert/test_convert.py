@@ -212,6 +212,13 @@ class TestRefused:
         ):
             convert(tmp_path / path, tmp_path / "new")
 
+    def test_a_file_that_is_neither(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("a")
+        with pytest.raises(
+            InputError, match=r"notes.txt is neither a file of a TensorFlow checkpoint nor a pickle"
+        ):
+            convert(tmp_path / "notes.txt", tmp_path / "new")
+
     def test_what_is_not_there(self, tmp_path):
         with pytest.raises(
             InputError, match=r"nowhere.index does not exist; a TensorFlow checkpoint is NAME.index"

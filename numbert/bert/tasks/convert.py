@@ -12,11 +12,12 @@ from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.tasks.registry import MODELS, model_class_named
 from numbert.config import BertConfig
 from numbert.errors import InputError, abridged
+from numbert.files import pytorch, tensorflow
 from numbert.files.atomic import check_new, replacing
-from numbert.files.pytorch import PICKLES, PyTorchWeights
-from numbert.files.tensorflow import FILES, TensorFlowWeights
+from numbert.files.pytorch import PyTorchWeights
+from numbert.files.tensorflow import TensorFlowWeights
 from numbert.files.tokenizer import SPECIAL_TOKENS, bert_tokenizer, load_tokenizer, save_tokenizer, vocabulary_size
-from numbert.files.weights import ignored
+from numbert.files.weights import ignored_names
 from numbert.progress import bar, to_terminal
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def convert(source: str | Path, folder: str | Path, progress: bool = True) -> Co
     with bar(progress and to_terminal(), size, " numbers", unit_scale=True) as weights.on_read:
         model = model_class.from_weights(weights, config, **options)
     # A buffer that transformers once saved as if it had been learned.
-    strange = [name for name in ignored(model, weights) if not name.endswith("position_ids")]
+    strange = [name for name in ignored_names(model, weights) if not name.endswith("position_ids")]
     if strange := weights.unknown + strange:
         notes.append(f"{weights.folder} has {abridged(strange)}, which {model_class.__name__} does not have")
     with replacing(folder) as new:
@@ -79,9 +80,9 @@ def convert(source: str | Path, folder: str | Path, progress: bool = True) -> Co
 
 def _opened(source: Path) -> TensorFlowWeights | PyTorchWeights:
     """The weights that a path means."""
-    if source.is_dir() and any(source.glob(PICKLES)):
+    if source.is_dir() and any(source.glob(pytorch.FILES)):
         return PyTorchWeights(source)
-    if source.is_file() and not re.search(FILES, source.name) and not Path(f"{source}.index").exists():
+    if source.is_file() and not re.search(tensorflow.FILES, source.name) and not Path(f"{source}.index").exists():
         return PyTorchWeights(source)
     return TensorFlowWeights(source)
 
