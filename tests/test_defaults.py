@@ -89,6 +89,8 @@ DEFAULTS = {
     "BertOnlyNSPHead.loss_backward": {"d_loss": 1.0},
     "BertPreTrainingHeads.loss": {"labels": None, "next_sentence_label": None, "return_logits": True},
     "BertPreTrainedModel.from_pretrained": {"dtype": None},
+    "BertPreTrainedModel.from_tf": {"config": None, "dtype": None},
+    "BertPreTrainedModel.from_weights": {"dtype": None},
     "BertPreTrainedModel.save_pretrained": {"dtype": None},
     "BertPreTrainedModel.push_to_hub": {
         "tokenizer": None,
@@ -147,6 +149,7 @@ DEFAULTS = {
     "numbert.files.hub.download": {"folder": None, "revision": "main", "progress": True},
     "numbert.files.save.save_model": {"dtype": None},
     "numbert.files.tokenizer.save_tokenizer": {"max_length": None},
+    "numbert.bert.tasks.convert.convert": {"progress": True},
     "numbert.files.tokenizer.bert_tokenizer": {
         "do_lower_case": True,
         "strip_accents": None,

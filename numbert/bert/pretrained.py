@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +15,11 @@ from numbert.bert.encoder import BertEncoder
 from numbert.bert.pruning import heads_to_prune as heads_to_prune_of
 from numbert.bert.vocabulary import VocabularyMixin
 from numbert.config import BertConfig
-from numbert.errors import InputError, as_integer, shown
+from numbert.errors import InputError, abridged, as_integer, shown
 from numbert.files.save import save_model
 from numbert.files.upload import PushToHubMixin
-from numbert.files.weights import StoredWeights, load_into
-from numbert.nn.module import checked_dtype
+from numbert.files.weights import StoredWeights, Weights, ignored_names, load_into
+from numbert.nn.module import Module, checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
 # What decides how large a model's arrays are.
@@ -146,6 +147,53 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
         """
         weights = StoredWeights(folder)
         config = BertConfig.from_file(Path(folder) / "config.json")
+        return cls.from_weights(weights, config, dtype, **options)
+
+    @classmethod
+    def from_tf(
+        cls,
+        prefix: str | Path,
+        config: BertConfig | None = None,
+        dtype: DTypeLike | None = None,
+        **options: Any,
+    ) -> Self:
+        """Reads a TensorFlow checkpoint of Google's BERT, without TensorFlow. The model is in eval().
+
+        The checksum of each array that the model has is compared. Heads that the model does not have are left out,
+        as in `from_pretrained`, and so are an optimizer's variables. Of other variables that have no place in the
+        model, the logger "numbert" says the names in one line.
+
+        Args:
+            prefix: what the names of the checkpoint's files begin with, such as
+                uncased_L-12_H-768_A-12/bert_model.ckpt.
+            config: the configuration; by default that in bert_config.json, beside the checkpoint.
+            dtype: float32, float64 or complex128; default float64 if all weights in the checkpoint are, else
+                float32.
+            options: the other arguments of the constructor, by name.
+
+        Raises:
+            InputError: a file is missing or damaged, or does not fit the model.
+        """
+        from numbert.files.tensorflow import TensorFlowWeights  # here, because few need it
+
+        weights = TensorFlowWeights(prefix)
+        model = cls.from_weights(weights, weights.config() if config is None else config, dtype, **options)
+        strange = weights.unknown + [name for name in ignored_names(model, weights) if ".layer." in name]
+        if strange:
+            logging.getLogger("numbert").warning(
+                f"{weights.folder} has {abridged(strange)}, which this {cls.__name__} does not have"
+            )
+        return model
+
+    @classmethod
+    def from_weights(
+        cls, weights: Weights, config: BertConfig, dtype: DTypeLike | None = None, **options: Any
+    ) -> Self:
+        """Makes a model of a configuration and of weights that were opened, in eval(). `from_pretrained` uses it.
+
+        Raises:
+            InputError: the weights do not fit the model.
+        """
         with uninitialized():
             model = cls(config, dtype=weights.dtype if dtype is None else dtype, **options)
         load_into(model, weights)

@@ -1,4 +1,4 @@
-"""The commands that use a model, fill-mask, next-sentence and embed, and download, which fetches one."""
+"""The commands that use a model, fill-mask, next-sentence and embed, and download and convert, which get one."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ def add_to(commands: Commands) -> None:
     p.add_argument("name", metavar="NAME", help="such as bert-base-cased")
     p.add_argument("--output", type=Path, metavar="DIR", help="a new folder (the last part of NAME)")
     p.add_argument("--revision", default="main", metavar="REV", help="branch, tag or commit (main)")
+
+    p = commands.add("convert", _convert, "a TensorFlow checkpoint, or a pytorch_model.bin, as a model folder")
+    p.add_argument("checkpoint", type=Path, metavar="CKPT", help="such as bert_model.ckpt, or the folder it is in")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder")
 
 
 def _fill_mask(options: argparse.Namespace) -> int:
@@ -113,6 +117,16 @@ def _download(options: argparse.Namespace) -> int:
     from numbert.files.hub import download
 
     print(download(options.name, options.output, options.revision, progress=to_terminal()))
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from numbert.bert.tasks.convert import convert
+
+    conversion = convert(options.checkpoint, options.folder)
+    for note in conversion.notes:
+        say(note)
+    print(f"{conversion.folder}: {conversion.model}")
     return 0
 
 

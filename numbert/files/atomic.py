@@ -37,6 +37,14 @@ def replacing(folder: str | Path) -> Iterator[Path]:
     to_disk(folder)
 
 
+def check_new(folder: Path) -> None:
+    """Raises InputError unless a folder is not there yet or empty, so that nothing in it can be overwritten."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder} is in the way: it is not a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} is in the way: it holds other files; name a folder that is new or empty")
+
+
 def to_disk(path: Path) -> None:
     """Waits until the content of a file, or the list of names in a folder, would survive a power failure."""
     if path.is_dir() and os.name != "posix":  # there a folder cannot be opened

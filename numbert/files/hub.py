@@ -18,7 +18,7 @@ from typing import Any
 
 from numbert.config import BertConfig
 from numbert.errors import InputError, abridged, shown
-from numbert.files.atomic import to_disk
+from numbert.files.atomic import check_new, to_disk
 from numbert.files.weights import INDEX, WEIGHTS
 from numbert.progress import to_terminal
 
@@ -72,7 +72,8 @@ def download(name: str, folder: str | Path | None = None, revision: str = "main"
     hub = hub_for(name)
     folder = Path(name.split("/")[-1] if folder is None else folder)
     unfinished = folder / f".unfinished-{name.replace('/', '--')}"
-    _check_folder(folder, unfinished)
+    if not unfinished.is_dir():
+        check_new(folder)
     with bars(progress and to_terminal()), _errors_in_one_line(hub.endpoint, name, revision, unfinished):
         files = _files(hub, name, revision)
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -173,13 +174,6 @@ def _headers() -> dict[str, str]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _check_folder(folder: Path, unfinished: Path) -> None:
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise InputError(f"{folder} is in the way: it is not a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not unfinished.is_dir():
-        raise InputError(f"{folder} is in the way: it holds other files; name a folder that is new or empty")
 
 
 def _check_disk(folder: Path, needed: int) -> None:

@@ -27,8 +27,10 @@ class NamedModel(Protocol):
 
 
 class StoredArray(Protocol):
-    """What `match_names` needs to know of an array in a file."""
+    """What this package needs to know of an array in a file."""
 
+    @property
+    def file(self) -> Path: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
 

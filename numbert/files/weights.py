@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from numbert.errors import InputError, abridged
-from numbert.files.names import NamedModel, NameMatch, advice, match_names
+from numbert.files.names import NamedModel, NameMatch, StoredArray, advice, match_names
 from numbert.nn.array import Array
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # what a pickle begins with
 PICKLES = ("pytorch_model*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 # How each type of weight lies in the file. NumPy has no bfloat16; it is the upper half of a float32.
@@ -85,7 +87,19 @@ class StoredWeights:
         return np.require(array, requirements=["ALIGNED"])
 
 
-def load_into(model: NamedModel, weights: StoredWeights) -> None:
+class Weights(Protocol):
+    """What `load_into` needs to know of weights in files; `StoredWeights` has it, and `TensorFlowWeights`."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def tensors(self) -> Mapping[str, StoredArray]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def read(self, name: str) -> Array: ...
+
+
+def load_into(model: NamedModel, weights: Weights) -> None:
     """Puts the stored arrays into a model: all of them, or none.
 
     An array of the model's dtype stays a view of the mapped file; any other is converted.
@@ -117,8 +131,15 @@ def load_into(model: NamedModel, weights: StoredWeights) -> None:
         parameters[name].data = array
 
 
+def ignored_names(model: NamedModel, weights: Weights) -> list[str]:
+    """Returns the names in the files that are no parameter of the model."""
+    return [
+        match.name for match in match_names(model, weights.tensors, weights.folder) if match.status == "ignored"
+    ]
+
+
 def _check_ties(
-    matches: list[NameMatch], parameters: dict[str, Any], arrays: dict[str, Array], weights: StoredWeights
+    matches: list[NameMatch], parameters: dict[str, Any], arrays: dict[str, Array], weights: Weights
 ) -> None:
     """Raises InputError if the file holds two different arrays for a tied parameter."""
     used = {id(parameters[name]): (name, array) for name, array in arrays.items()}
@@ -184,8 +205,8 @@ def _map_shards(folder: Path) -> dict[str, StoredTensor]:
 def _what_is_wrong(path: Path, error: SafetensorError) -> str:
     with path.open("rb") as file:
         start = file.read(64)
-    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return f"is in truth a pickle, as PyTorch writes it, not a safetensors file: {_refusal(path.name)}"
+    if start.startswith(PICKLED):
+        return f"is in truth a pickle, as PyTorch writes it, not a safetensors file: {_refusal(path)}"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the weights; `git lfs pull` fetches them"
     size, promised = path.stat().st_size, _promised_size(path)
@@ -212,15 +233,22 @@ def _promised_size(path: Path) -> int | None:
 def _no_weights(folder: Path) -> InputError:
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
-        return InputError(f"{folder} has no {WEIGHTS} but {pickles[0]}, which is a pickle: {_refusal(pickles[0])}")
+        return InputError(
+            f"{folder} has no {WEIGHTS} but {pickles[0]}, which is a pickle: {_refusal(folder / pickles[0])}"
+        )
+    if checkpoints := sorted(folder.glob("*.index")):
+        prefix = str(checkpoints[0]).removesuffix(".index")
+        return InputError(
+            f"{folder} has no {WEIGHTS} but a TensorFlow checkpoint: `numbert convert {prefix} FOLDER` makes a "
+            "model folder of it"
+        )
     there = sorted(path.name for path in folder.iterdir())
     return InputError(f"{folder} has neither {WEIGHTS} nor {INDEX}; it has {abridged(there) or 'no files'}")
 
 
-def _refusal(name: str) -> str:
-    """Says why a pickle is not opened, and how to convert one without running the code in it (weights_only)."""
+def _refusal(path: Path) -> str:
+    """Says why a pickle is not opened, and how to convert one without running the code in it."""
     return (
-        "opening a pickle can run any code, so numbert does not; PyTorch converts it: import torch, "
-        "safetensors.torch as st; st.save_file({k: v.contiguous().clone() for k, v in "
-        f"torch.load({name!r}, weights_only=True, map_location='cpu').items()}}, {WEIGHTS!r}, {{'format': 'pt'}})"
+        "opening a pickle can run any code, so numbert does not; where PyTorch is installed, "
+        f"`numbert convert {path} FOLDER` makes a model folder of it and runs no code in it"
     )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import make_tf_checkpoint
 import numpy as np
 import pytest
 from runs import by_kind
@@ -52,6 +53,22 @@ class TestUsingAModel:
     def test_embed_says_what_it_cuts(self, run, folder):
         _, _, err = run("embed", "--model", folder, "cat " * 30, "dog")
         assert err == "1 of 2 texts cut to 11 tokens\n"
+
+
+class TestConverting:
+    def test_a_tensorflow_checkpoint(self, run, tmp_path):
+        code, out, err = run("convert", make_tf_checkpoint.PREFIX, tmp_path / "new")
+        assert (code, out) == (0, f"{tmp_path / 'new'}: BertForPreTraining\n")
+        assert "vocab.txt has no capital letters, so do_lower_case is true" in err
+        assert run("fill-mask", "--model", tmp_path / "new", "a [MASK] b")[0] == 0
+
+    def test_nothing_is_overwritten(self, run, tmp_path):
+        (tmp_path / "mine").write_text("precious")
+        code, out, err = run("convert", make_tf_checkpoint.PREFIX, tmp_path)
+        assert (code, out) == (2, "")
+        said = f"{tmp_path} is in the way: it holds other files; name a folder that is new or empty"
+        assert err == f"numbert convert: {said}\n"
+        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 class TestLookingIn:
@@ -112,6 +129,8 @@ class TestWhatTheUserGotWrong:
             (["plot", "nowhere"], "nowhere does not exist"),
             (["export-optimizer", "nowhere"], "nowhere"),
             (["download", "no/such/name"], "no/such/name"),
+            (["convert", "nowhere", "new"], "nowhere.index does not exist; a TensorFlow checkpoint is NAME.index"),
+            (["convert", ".", "new"], "has no NAME.index; give the path of one, up to .index"),
         ],
     )
     def test_one_line_and_exit_code_2(self, run, arguments, message, tmp_path, monkeypatch):

@@ -239,7 +239,10 @@ SPOILED = {
     "zip by another name": (zip_weights, "is in truth a pickle.*can run any code"),
     "pointer": (replace_weights(b"version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
     "no weights": (remove("model.safetensors"), r"has neither model.safetensors nor .*; it has config.json"),
-    "pytorch_model.bin": (rename_weights("pytorch_model.bin"), "can run any code.*torch.load.'pytorch_model.bin'"),
+    "pytorch_model.bin": (
+        rename_weights("pytorch_model.bin"),
+        "can run any code.*`numbert convert .*/saved/pytorch_model.bin FOLDER` makes",
+    ),
     "ckpt": (rename_weights("last.ckpt"), "has no model.safetensors but last.ckpt, which is a pickle"),
     "pt": (rename_weights("model.pt"), "has no model.safetensors but model.pt, which is a pickle"),
     "pkl": (rename_weights("model.pkl"), "has no model.safetensors but model.pkl, which is a pickle"),

@@ -1,15 +1,19 @@
 """transformers and numbert read what the other saves: every name in the file, the same outputs, the same ids."""
 
-import contextlib
 import json
+import pickle
 import re
 
+import make_tf_checkpoint
 import numpy as np
 import pytest
 import tiny
+from messages import one_line
 
 import numbert
 from numbert import InputError
+from numbert.bert.tasks.convert import convert
+from numbert.cli import main
 from numbert.files.tokenizer import bert_tokenizer, save_tokenizer
 
 pytestmark = pytest.mark.live
@@ -137,17 +141,91 @@ def test_shards(tmp_path):
     assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path), model)
 
 
-def test_a_pickle_is_converted_as_the_message_says(tmp_path):
-    model = theirs("BertForPreTraining")
-    model.config.architectures = ["BertForPreTraining"]
-    model.config.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError) as caught:
-        numbert.BertForPreTraining.from_pretrained(tmp_path)
-    recipe = re.search("import torch.*", str(caught.value)).group()
-    with contextlib.chdir(tmp_path):
-        exec(recipe, {})
-    assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path), model)
+def pickled(folder, model, *parts):
+    """A folder as transformers once saved it: config.json and pytorch_model.bin, or several such files."""
+    folder.mkdir()
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    state = model.state_dict()
+    for number, names in enumerate(parts or (state,)):
+        file = f"pytorch_model-{number + 1:05d}-of-{len(parts):05d}.bin" if parts else "pytorch_model.bin"
+        torch.save({name: state[name] for name in names}, folder / file)
+    return folder
+
+
+class TestPickles:
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+    @pytest.mark.parametrize("name", CLASSES)
+    def test_a_pickle_is_converted_as_the_message_says(self, name, dtype, tmp_path):
+        model = theirs(name).to(getattr(torch, dtype))
+        source = pickled(tmp_path / "old", model)
+        with pytest.raises(InputError) as caught:
+            getattr(numbert, name).from_pretrained(source)
+        command = re.search("`numbert (.*) FOLDER`", str(caught.value))[1]
+        with pytest.raises(SystemExit) as exit:
+            main([*command.split(), str(tmp_path / "new")])
+        assert not exit.value.code
+        read = getattr(numbert, name).from_pretrained(tmp_path / "new")
+        assert read.dtype == (np.float64 if dtype == "float64" else np.float32)
+        assert_same_outputs(read, model.double() if dtype == "float64" else model.float())
+
+    def test_several_files_and_a_tokenizer(self, tmp_path):
+        model = theirs("BertForPreTraining")
+        names = list(model.state_dict())
+        source = pickled(tmp_path / "old", model, names[:9], names[9:])
+        (source / "vocab.txt").write_text("\n".join(TOKENS), encoding="utf-8")
+        conversion = convert(source, tmp_path / "new")
+        assert conversion.model == "BertForPreTraining"
+        assert_same_outputs(numbert.BertForPreTraining.from_pretrained(tmp_path / "new"), model)
+        auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+        assert auto("The cat")["input_ids"] == numbert.load_tokenizer(tmp_path / "new").encode("The cat").ids
+
+    def test_the_names_of_the_first_files(self, tmp_path):
+        """gamma and beta, no prefix, no architecture, and the ids of positions that were saved as weights."""
+        model = theirs("BertModel")
+        state = {
+            name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
+            for name, tensor in model.state_dict().items()
+        }
+        (tmp_path / "config.json").write_text(tiny.config().to_json())
+        torch.save(state | {"embeddings.position_ids": torch.arange(11)}, tmp_path / "pytorch_model.bin")
+        conversion = convert(tmp_path / "pytorch_model.bin", tmp_path / "new")
+        assert conversion.model == "BertModel"
+        assert conversion.notes == [f"{tmp_path} has no vocab.txt, so the model comes without a tokenizer"]
+        assert_same_outputs(numbert.BertModel.from_pretrained(tmp_path / "new"), model)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"\x80\x04", "cannot be opened by torch.load"),
+            (b"\x80\x04no pickle", "cannot be opened by torch.load"),
+            (pickle.dumps(print), "cannot be opened by torch.load"),
+            (None, "holds a list; a model's weights are saved as state_dict"),
+            ({"model": {"a": 1}}, "holds no arrays by name"),
+        ],
+        ids=["cut", "noise", "code", "a list", "one level too deep"],
+    )
+    def test_others_are_one_line(self, content, message, tmp_path):
+        path = tmp_path / "pytorch_model.bin"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save([1, 2] if content is None else content, path)
+        with pytest.raises(InputError, match=message) as caught:
+            convert(path, tmp_path / "new")
+        assert str(path) in one_line(caught)
+
+
+def test_transformers_reads_a_converted_tensorflow_checkpoint(tmp_path):
+    convert(make_tf_checkpoint.PREFIX, tmp_path / "new")
+    read, info = transformers.BertForPreTraining.from_pretrained(tmp_path / "new", output_loading_info=True)
+    assert not any(info.values()), info
+    assert_same_outputs(numbert.BertForPreTraining.from_tf(make_tf_checkpoint.PREFIX), read.eval())
+    arrays = make_tf_checkpoint.stored_arrays()
+    query = read.bert.encoder.layer[1].attention.self.query.weight.detach().numpy()
+    assert np.array_equal(query, arrays["bert/encoder/layer_1/attention/self/query/kernel"].T)
+    auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert auto("Ab c")["input_ids"] == numbert.load_tokenizer(tmp_path / "new").encode("Ab c").ids
 
 
 @pytest.mark.parametrize("do_lower_case", [True, False])
