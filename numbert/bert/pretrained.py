@@ -19,7 +19,7 @@ from numbert.errors import InputError, abridged, as_integer, shown
 from numbert.files.save import save_model
 from numbert.files.upload import PushToHubMixin
 from numbert.files.weights import StoredWeights, Weights, ignored_names, load_into
-from numbert.nn.module import Module, checked_dtype
+from numbert.nn.module import checked_dtype
 from numbert.nn.switches import drawing, uninitialized
 
 # What decides how large a model's arrays are.
