@@ -131,6 +131,8 @@ class BertSelfAttention(Module):
             attention_scores = attention_scores + self.distance_embedding(query_layer, key_layer)
         if attention_mask is not None:
             attention_scores = self.mask(attention_scores, attention_mask)
+        else:
+            self.mask.skip()
         attention_probs = self.probs(attention_scores)
         if head_mask is not None:
             attention_probs = self.head_mask(attention_probs, head_mask)
