@@ -159,7 +159,7 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
             loss = outputs.loss
         loss.backward()
         all_outputs.append(outputs_of_step(outputs))
-        cache = {name: constant_cache(outputs[name]) for name in CACHES if name in outputs.keys()}  # noqa: SIM118
+        cache = {name: constant_cache(value) for name, value in outputs.items() if name in CACHES}
 
     numbers = {}
     for name, parameter in model.named_parameters():

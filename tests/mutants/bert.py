@@ -287,7 +287,7 @@ MUTANTS = [
         "bert/attention.py",
         "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)",
         "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)\n"
-        "            past_key_value[1][:] = value_layer[:, :, value_layer.shape[2] - past_key_value[1].shape[2] :]",
+        "            past_key_value[1][:] = value_layer[:, :, hidden_states.shape[1] :]",
         "a cache that a step writes to is no longer the one that other continuations begin with",
         tests=(DECODER,),
     ),
@@ -553,8 +553,8 @@ MUTANTS = [
     Mutant(
         "a-number-for-the-pooler",
         "bert/model.py",
-        "if not isinstance(add_pooling_layer, bool | np.bool_):",
-        "if False:",
+        '        add_pooling_layer = as_bool("add_pooling_layer", add_pooling_layer)\n',
+        "",
         "BertModel(config, 3) takes the seed for the pooler, and is a model with the seed 0",
         tests=(MODEL,),
     ),
