@@ -315,6 +315,8 @@ class TestCases:
         model, fresh = decoder(cross=True), decoder(cross=True)
         past = model(ids[:, :3], mask[:, :3], **encoded(), head_mask=np.ones(3)).past_key_values
         model(ids[:, 3:], mask, past_key_values=past, **encoded(), head_mask=np.ones(3))
+        unused = "crossattention.self.key", "crossattention.self.value"  # these come from the cache
+        assert not any(name.endswith(unused) for name in remembered(model))
         model(ids[:, :1])
         fresh(ids[:, :1])
         assert remembered(model) == remembered(fresh)
@@ -693,19 +695,17 @@ class TestBadInput:
             decoder(BertLMHeadModel)(IDS, labels=labels)
         one_line(error)
 
-    @pytest.mark.parametrize("cross", [False, True])
-    @settings(max_examples=60, deadline=None)
-    @given(past=st.one_of(ANYTHING, almost_a_cache()))
-    def test_whatever_is_given_as_a_cache_works_or_is_one_line(self, cross, past):
-        try:
-            with no_grad():
-                out = MODELS[cross](
-                    IDS, past_key_values=past, **({"encoder_hidden_states": STATES} if cross else {})
-                )
-        except InputError as error:
-            message = str(error)
-        else:
-            message = ""
-            assert out.last_hidden_state.shape == (5, 7, 12)
-        assert len(message.splitlines()) <= 1
-        assert len(message) < 400
+
+@settings(max_examples=120, deadline=None)
+@given(past=st.one_of(ANYTHING, almost_a_cache()), cross=st.booleans())
+def test_whatever_is_given_as_a_cache_works_or_is_one_line(past, cross):
+    message = ""
+    try:
+        with no_grad():
+            out = MODELS[cross](IDS, past_key_values=past, **({"encoder_hidden_states": STATES} if cross else {}))
+    except InputError as error:
+        message = str(error)
+    else:
+        assert out.last_hidden_state.shape == (5, 7, 12)
+    assert len(message.splitlines()) <= 1
+    assert len(message) < 400
