@@ -129,7 +129,9 @@ class BertSelfAttention(Module):
         attention_scores = self.scores(query_layer, key_layer)  # [b,h,l,r]
         if self.distance_embedding is not None:
             attention_scores = attention_scores + self.distance_embedding(query_layer, key_layer)
-        if attention_mask is not None:
+        if attention_mask is None:
+            self.mask.skip()
+        else:
             attention_scores = self.mask(attention_scores, attention_mask)
         attention_probs = self.probs(attention_scores)
         if head_mask is not None:

@@ -62,11 +62,17 @@ def checked_ids(name: str, ids: ArrayLike | None, shape: tuple[int, int]) -> Arr
     return array
 
 
-def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], classes: int) -> Array | None:
+def checked_labels(
+    name: str, labels: ArrayLike | None, shape: tuple[int, ...], classes: int, left_out: Array | None = None
+) -> Array | None:
     """Returns labels as an array of integers, each of which is -100 or from 0 to classes - 1; None stays None.
 
+    Args:
+        left_out: what `left_out` returns, for labels of positions.
+
     Raises:
-        InputError: the labels have another shape, are no integers, or have another value among them.
+        InputError: the labels have another shape, are no integers, have another value among them, or one at a
+            position that is left out.
     """
     if labels is None:
         return None
@@ -81,7 +87,22 @@ def checked_labels(name: str, labels: ArrayLike | None, shape: tuple[int, ...], 
         raise InputError(
             f"{name} has {array[tuple(place)]} at {place}; it can be 0 to {classes - 1}, or {IGNORE} to ignore"
         )
+    if left_out is not None and (wrong := (array != IGNORE) & left_out).any():
+        place = np.argwhere(wrong)[0].tolist()
+        raise InputError(
+            f"{name} has {array[tuple(place)]} at {place}, where attention_mask is 0; "
+            f"with unpad=True it must be {IGNORE} there"
+        )
     return array
+
+
+def left_out(attention_mask: ArrayLike | None, unpad: bool) -> Array | None:
+    """Returns which positions `unpad` leaves out: bool [b,l], or None if it leaves out none.
+
+    Args:
+        attention_mask: [b,r], as `BertModel.forward` takes it with `unpad`.
+    """
+    return None if attention_mask is None or not unpad else as_array("attention_mask", attention_mask) == 0
 
 
 def get_extended_attention_mask(
@@ -111,8 +132,9 @@ def get_extended_attention_mask(
     b, length = input_shape
     r = mask.shape[-1]
     if mask.shape not in ((b, r), (b, length, r)) or (is_decoder and mask.ndim == 2 and r < length):
+        least = f", with an r of at least {length}" if is_decoder else ""
         raise InputError(
-            f"attention_mask has shape {mask.shape}; for a batch {input_shape} it must be [b,r] or [b,l,r]"
+            f"attention_mask has shape {mask.shape}; for a batch {input_shape} it must be [b,r] or [b,l,r]{least}"
         )
     if mask.ndim == 3:
         looked_at = mask[:, None] != 0  # [b,1,l,r]
@@ -173,7 +195,11 @@ def added_mask(
     mask = _checked_mask(name, attention_mask)
     wanted = (b, key_length), (b, length, key_length)
     if mask.shape not in wanted:
-        raise InputError(f"{name} has shape {mask.shape}; for this batch it must be {wanted[0]} or {wanted[1]}")
+        cached = key_length - length if is_decoder else 0
+        why = f", with the {cached} cached tokens" if cached else ""
+        raise InputError(
+            f"{name} has shape {mask.shape}; for this batch it must be {wanted[0]} or {wanted[1]}{why}"
+        )
     if mask.all() and (mask.ndim == 3 or not causal):
         return None
     return get_extended_attention_mask(mask, shape, dtype, is_decoder=is_decoder)

@@ -124,10 +124,7 @@ class BertLayer(Module):
         crossed = encoder_hidden_states is not None
         if crossed:
             if self.crossattention is None:
-                raise InputError(
-                    "encoder_hidden_states are given, but the layers have no cross-attention: "
-                    "make the model with is_decoder=True, add_cross_attention=True"
-                )
+                raise no_cross_attention()
             attention_output, *cross_outputs = self.crossattention(
                 attention_output,
                 None,
@@ -187,3 +184,11 @@ class BertLayer(Module):
         d_hidden_states, d_head_mask = d_self
         d_head_mask += d_cross_head_mask[0]
         return d_hidden_states, d_head_mask, d_encoder_hidden_states
+
+
+def no_cross_attention() -> InputError:
+    """Returns the error for encoder_hidden_states that are given to a decoder without cross-attention."""
+    return InputError(
+        "encoder_hidden_states are given, but the layers have no cross-attention: "
+        "make the model with is_decoder=True, add_cross_attention=True"
+    )

@@ -12,17 +12,18 @@ from numbert.bert.embeddings import BertEmbeddings
 from numbert.bert.encoder import BertEncoder
 from numbert.bert.inputs import (
     added_mask,
-    as_array,
     checked_head_mask,
     checked_ids,
     checked_inputs,
     checked_states,
+    left_out,
 )
+from numbert.bert.layer import no_cross_attention
 from numbert.bert.outputs import BaseModelOutputWithPooling, returns_dict
 from numbert.bert.pooler import BertPooler
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.config import BertConfig
-from numbert.errors import InputError, shown
+from numbert.errors import InputError, as_bool
 from numbert.nn.array import Array
 
 
@@ -41,8 +42,7 @@ class BertModel(BertPreTrainedModel):
         seed: int | np.random.Generator = 0,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        if not isinstance(add_pooling_layer, bool | np.bool_):
-            raise InputError(f"add_pooling_layer is {add_pooling_layer!r}; it must be True or False")
+        add_pooling_layer = as_bool("add_pooling_layer", add_pooling_layer)
         super().__init__(config, seed, dtype)
         self.embeddings = BertEmbeddings(config, seed=self.rng, dtype=dtype)
         self.encoder = BertEncoder(config, seed=self.rng, dtype=dtype)
@@ -98,7 +98,14 @@ class BertModel(BertPreTrainedModel):
             output_attentions = config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = config.output_hidden_states
-        real = self.checked_unpad(unpad, attention_mask, shape, past_key_values, use_cache)
+        if use_cache is not None:
+            use_cache = as_bool("use_cache", use_cache)
+        unpad = as_bool("unpad", unpad)
+        if unpad and (past_key_values is not None or use_cache):
+            raise InputError("unpad=True does not go with a cache")
+        padding = left_out(attention_mask, unpad)
+        if padding is not None and padding.ndim == 3:
+            raise InputError(f"unpad=True takes a mask [b,r]; attention_mask has shape {padding.shape}")
         encoder_states = encoder_mask = None
         if not config.is_decoder:
             self.refuse_what_a_decoder_takes(
@@ -108,6 +115,8 @@ class BertModel(BertPreTrainedModel):
                 use_cache=use_cache or None,
             )
         elif encoder_hidden_states is not None:
+            if not config.add_cross_attention:
+                raise no_cross_attention()
             encoder_states = checked_states(
                 "encoder_hidden_states", encoder_hidden_states, shape[0], config.hidden_size, self.dtype
             )
@@ -145,7 +154,7 @@ class BertModel(BertPreTrainedModel):
         sequence_output = encoder_outputs.last_hidden_state  # [b,l,e]
         pooled_output = None if self.pooler is None else self.pooler(sequence_output)  # [b,e]
         self.remember(
-            real=real,
+            padding=padding,
             head_mask_shape=None if head_mask is None else np.shape(head_mask),
             crossed=encoder_states is not None,
         )
@@ -157,35 +166,9 @@ class BertModel(BertPreTrainedModel):
             attentions=encoder_outputs.attentions,
             cross_attentions=encoder_outputs.cross_attentions,
         )
-        if real is not None:
-            zero_padding(output, real)
+        if padding is not None:
+            zero_padding(output, padding)
         return output if returns_dict(return_dict, config) else output.to_tuple()
-
-    def checked_unpad(
-        self,
-        unpad: bool,
-        attention_mask: ArrayLike | None,
-        shape: tuple[int, int],
-        past_key_values: Any,
-        use_cache: bool | None,
-    ) -> Array | None:
-        """Returns which positions are real (bool [b,l]) if the others are to be left out, else None.
-
-        Raises:
-            InputError: unpad is no bool; or it is True with a mask of each query, or with a cache.
-        """
-        if not isinstance(unpad, bool | np.bool_):
-            raise InputError(f"unpad is {shown(unpad)}; it must be True or False")
-        if not unpad:
-            return None
-        if past_key_values is not None or use_cache:
-            raise InputError("unpad=True does not go with a cache")
-        if attention_mask is None:
-            return None
-        mask = as_array("attention_mask", attention_mask)
-        if mask.ndim == 3:
-            raise InputError(f"unpad=True takes a mask [b,r]; attention_mask has shape {mask.shape}")
-        return mask != 0
 
     def refuse_what_a_decoder_takes(self, **inputs: Any) -> None:
         """Raises InputError if an input is given that only a decoder takes."""
@@ -231,8 +214,9 @@ class BertModel(BertPreTrainedModel):
             raise InputError("give d_last_hidden_state, d_pooler_output or both")
         saved = self.recall()
         d_sequence_output: Array
-        if saved.real is not None and d_last_hidden_state is not None:
-            d_last_hidden_state = d_last_hidden_state * saved.real[..., None]  # what is left out has no gradient
+        if saved.padding is not None and d_last_hidden_state is not None:
+            # It is ignored there, whatever it is, NaN too.
+            d_last_hidden_state = np.where(saved.padding[..., None], self.dtype.type(0), d_last_hidden_state)
         if self.pooler is not None and d_pooler_output is not None:
             # last_hidden_state is an output itself and the pooler's input: the two gradients add up.
             d_sequence_output = self.pooler.backward(d_pooler_output)
@@ -255,9 +239,9 @@ class BertModel(BertPreTrainedModel):
         return gradients
 
 
-def zero_padding(output: BaseModelOutputWithPooling, real: Array) -> None:
-    """Puts 0 into hidden states and the rows [l] of attentions where real, bool [b,l], is False."""
-    tokens, rows = real[..., None], real[:, None, :, None]
+def zero_padding(output: BaseModelOutputWithPooling, padding: Array) -> None:
+    """Puts 0 into hidden states and the rows [l] of attentions where padding, bool [b,l], is True."""
+    tokens, rows = ~padding[..., None], ~padding[:, None, :, None]
     output.last_hidden_state = output.last_hidden_state * tokens
     for name, factor in (("hidden_states", tokens), ("attentions", rows), ("cross_attentions", rows)):
         if (arrays := getattr(output, name)) is not None:

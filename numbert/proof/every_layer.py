@@ -139,6 +139,12 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         (hidden_states, None, head_mask),
         crossed,
     )
+    yield (
+        "BertSelfAttention, cross-attention, cache",
+        random(BertSelfAttention(config(is_decoder=True), seed=rng)),
+        (hidden_states, None, head_mask),
+        {**crossed, "past_key_value": (drawn(B, H, R, D), drawn(B, H, R, D))},
+    )
     pruned = BertAttention(config(), seed=rng)
     pruned.prune_heads([1])
     yield "BertAttention, pruned", random(pruned), (hidden_states, added_mask, head_mask), {}

@@ -7,6 +7,7 @@ the first, `bert/test_parity.py` compares with what is stored, `live/test_parity
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,10 @@ SIZES = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-BATCH, LENGTH = 5, 7
+BATCH, LENGTH, ENCODED = 5, 7, 6
+
+DECODER = {"is_decoder": True}
+CROSS = {"is_decoder": True, "add_cross_attention": True}
 
 
 @dataclass
@@ -34,6 +38,8 @@ class Case:
     mask: str = "padding"  # none, padding [b,r] or rows [b,l,r]
     ids: str = "input_ids"  # or inputs_embeds
     positions: bool = False
+    encoder: str = "none"  # what masks encoder_hidden_states: padding [b,r] or rows [b,l,r]; none without these
+    steps: tuple[int, ...] = ()  # the lengths of the steps that the cache connects; all at once without
     seed: int = 0
 
     @property
@@ -48,6 +54,12 @@ CASES = {
     "masked-lm-relu": Case("BertForMaskedLM", {"hidden_act": "relu"}, positions=True, seed=3),
     "next-sentence-silu": Case("BertForNextSentencePrediction", {"hidden_act": "silu"}, seed=4),
     "model-tanh-embeds": Case("BertModel", {"hidden_act": "gelu_pytorch_tanh"}, ids="inputs_embeds", seed=5),
+    "decoder": Case("BertModel", DECODER, seed=10),
+    "decoder-rows": Case("BertModel", DECODER, mask="rows", seed=11),
+    "decoder-cross-attention": Case("BertModel", CROSS, encoder="padding", seed=12),
+    "decoder-steps": Case("BertModel", CROSS, encoder="padding", steps=(3, 1, 1, 2), seed=13),
+    "causal-lm": Case("BertLMHeadModel", DECODER, seed=14),
+    "causal-lm-cross-attention": Case("BertLMHeadModel", CROSS, encoder="rows", seed=15),
 }
 
 
@@ -74,10 +86,16 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
     is_random[2] = -100  # nothing to learn from this pair
     if case.model == "BertForPreTraining":
         inputs |= {"labels": words, "next_sentence_label": is_random}
-    elif case.model == "BertForMaskedLM":
+    elif case.model in ("BertForMaskedLM", "BertLMHeadModel"):
         inputs["labels"] = words
     elif case.model == "BertForNextSentencePrediction":
         inputs["labels"] = is_random
+    if case.encoder != "none":
+        inputs["encoder_hidden_states"] = rng.standard_normal((BATCH, ENCODED, SIZES["hidden_size"]))
+        seen = np.arange(ENCODED) < np.array([6, 3, 2, 5, 1])[:, None]  # [b,r]
+        if case.encoder == "rows":
+            seen = rng.integers(0, 2, (BATCH, LENGTH, ENCODED)) | (np.arange(ENCODED) == 2)
+        inputs["encoder_attention_mask"] = seen.astype(np.int64)
     return inputs
 
 
@@ -89,6 +107,20 @@ def upstream_of(case: Case) -> dict[str, np.ndarray]:
         "last_hidden_state": rng.standard_normal((BATCH, LENGTH, e)),
         "pooler_output": rng.standard_normal((BATCH, e)),
     }
+
+
+def steps_of(case: Case) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """The inputs of each step, and the gradients of its outputs; without steps, those of the whole at once."""
+    inputs, upstream, start = inputs_of(case), upstream_of(case), 0
+    for length in case.steps or (LENGTH,):
+        step = slice(start, start + length)
+        start += length
+        given = (
+            {k: v if k.startswith("encoder") else v[:, step] for k, v in inputs.items()} if case.steps else inputs
+        )
+        if case.steps:
+            given["attention_mask"] = inputs["attention_mask"][:, :start]  # it counts the cached tokens
+        yield given, upstream | {"last_hidden_state": upstream["last_hidden_state"][:, step]}
 
 
 def torch_numbers(case: Case) -> dict[str, np.ndarray]:
@@ -105,19 +137,29 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
             parameter += 0.3 * torch.randn_like(parameter)
             if name.endswith("word_embeddings.weight"):
                 parameter[config.pad_token_id] = 0
-    inputs = {name: torch.tensor(value) for name, value in inputs_of(case).items()}
-    if case.ids == "inputs_embeds":
-        inputs["inputs_embeds"].requires_grad_(True)
-    if case.mask == "rows" and int(transformers.__version__.split(".")[0]) >= 5:
-        # These releases take a mask of rows only as the attention adds it, [b,1,l,r].
-        mask = inputs["attention_mask"][:, None].double()
-        inputs["attention_mask"] = (1 - mask) * torch.finfo(torch.float64).min
-    outputs = model(**inputs, output_hidden_states=True, output_attentions=True)
-    if case.model == "BertModel":
-        loss = sum((outputs[k] * torch.tensor(g)).sum() for k, g in upstream_of(case).items())
-    else:
-        loss = outputs.loss
-    loss.backward()
+    newest = int(transformers.__version__.split(".")[0]) >= 5
+    whole = inputs_of(case)
+    gradients_of = [name for name in ("inputs_embeds", "encoder_hidden_states") if name in whole]
+    constant = {name: torch.tensor(whole[name], requires_grad=True) for name in gradients_of}
+    all_outputs, cache = [], {}
+    for given, upstream in steps_of(case):
+        inputs = {name: torch.tensor(value) for name, value in given.items()} | constant
+        for name in ("attention_mask", "encoder_attention_mask"):
+            if newest and name in inputs and inputs[name].ndim == 3:
+                # These releases take a mask of rows only as the attention adds it, [b,1,l,r].
+                inputs[name] = (1 - inputs[name][:, None].double()) * torch.finfo(torch.float64).min
+        outputs = model(**inputs, **cache, output_hidden_states=True, output_attentions=True)
+        if case.model == "BertModel":
+            loss = sum((outputs[k] * torch.tensor(g)).sum() for k, g in upstream.items())
+        elif newest and case.model == "BertLMHeadModel":
+            # These releases compute this loss in float32.
+            scores, following = outputs.logits[:, :-1], inputs["labels"][:, 1:]
+            loss = outputs["loss"] = torch.nn.functional.cross_entropy(scores.flatten(0, 1), following.flatten())
+        else:
+            loss = outputs.loss
+        loss.backward()
+        all_outputs.append(outputs_of_step(outputs))
+        cache = {name: constant_cache(value) for name, value in outputs.items() if name in CACHES}
 
     numbers = {}
     for name, parameter in model.named_parameters():
@@ -126,12 +168,12 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
         name = name.replace("predictions.decoder.bias", "predictions.bias")
         if not unused:
             numbers |= {f"weight.{name}": parameter.detach().numpy(), f"grad.{name}": parameter.grad.numpy()}
+    numbers |= {f"grad.{name}": constant[name].grad.numpy() for name in gradients_of}
     if case.ids == "inputs_embeds":
-        numbers["grad.inputs_embeds"] = inputs["inputs_embeds"].grad.numpy()
         numbers["weight.embeddings.word_embeddings.weight"] = (
             model.embeddings.word_embeddings.weight.detach().numpy()
         )
-    return {name: np.array(value, order="C") for name, value in (numbers | flat(outputs)).items()}
+    return {name: np.array(value, order="C") for name, value in (numbers | flat(all_outputs)).items()}
 
 
 def numbert_numbers(case: Case, weights: dict[str, np.ndarray], dtype: Any) -> dict[str, np.ndarray]:
@@ -142,28 +184,77 @@ def numbert_numbers(case: Case, weights: dict[str, np.ndarray], dtype: Any) -> d
     model.load_state_dict(
         {name.removeprefix("weight."): w for name, w in weights.items() if name.startswith("weight.")}
     )
-    outputs = model(**inputs_of(case), output_hidden_states=True, output_attentions=True)
-    if case.model == "BertModel":
-        g = upstream_of(case)
-        d_inputs = model.backward(g["last_hidden_state"].astype(dtype), g["pooler_output"].astype(dtype))
-    else:
-        d_inputs = model.backward()
-    numbers = {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
-    if case.ids == "inputs_embeds":
-        numbers["grad.inputs_embeds"] = d_inputs["inputs_embeds"]
-    return numbers | flat(outputs)
+    all_outputs, past, numbers = [], None, {}
+    for given, g in steps_of(case):
+        inputs = given if past is None else given | {"past_key_values": past}
+        outputs = model(**inputs, output_hidden_states=True, output_attentions=True)
+        if case.model == "BertModel":
+            d_inputs = model.backward(g["last_hidden_state"].astype(dtype), g["pooler_output"].astype(dtype))
+        else:
+            d_inputs = model.backward()
+        for name in ("inputs_embeds", "encoder_hidden_states"):
+            if name in given:
+                numbers[f"grad.{name}"] = numbers.get(f"grad.{name}", 0) + d_inputs[name]
+        all_outputs.append(outputs_of_step(outputs))
+        past = getattr(outputs, "past_key_values", None)
+    numbers |= {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return numbers | flat(all_outputs)
 
 
-def flat(outputs: Any) -> dict[str, np.ndarray]:
-    """The outputs as `output.NAME`; hidden_states and attentions stacked [n+1,b,l,e] and [n,b,h,l,r]."""
+CACHES = ("past_key_values", "cache")  # the name in transformers until the releases 5, and in some of these
+
+
+def constant_cache(cache: Any) -> Any:
+    """transformers' cache, through which no gradient flows."""
+    if isinstance(cache, tuple):
+        return tuple(tuple(array.detach() for array in layer) for layer in cache)
+    for part in parts_of_cache(cache).values():
+        for layer in part:
+            layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
+    return cache
+
+
+def parts_of_cache(cache: Any) -> dict[str, Any]:
+    """The layers of a cache of the releases 5: of self-attention, and of cross-attention if there is one."""
+    if not hasattr(cache, "cross_attention_cache"):
+        return {"self": cache.layers}
+    return {"self": cache.self_attention_cache.layers, "cross": cache.cross_attention_cache.layers}
+
+
+def outputs_of_step(outputs: Any) -> dict[str, np.ndarray]:
+    """The outputs by name; those of every layer stacked: hidden_states [n+1,b,l,e], attentions [n,b,h,l,r].
+
+    The cache is two of them, past_key_values.self and past_key_values.cross [n,2,b,h,r,d].
+    """
     numbers = {}
     for name, value in outputs.items():
-        if isinstance(value, tuple) and not value:
-            continue  # transformers has an empty tuple for the cross attentions that there are not
-        arrays = value if isinstance(value, tuple) else (value,)
-        arrays = [a.detach().numpy() if hasattr(a, "detach") else np.asarray(a) for a in arrays]
-        numbers[f"output.{name}"] = np.stack(arrays) if isinstance(value, tuple) else arrays[0]
+        if name in CACHES:
+            if isinstance(value, tuple):
+                parts = {"self": [layer[:2] for layer in value], "cross": [layer[2:] for layer in value]}
+            else:
+                parts = {
+                    part: [(x.keys, x.values) for x in layers] for part, layers in parts_of_cache(value).items()
+                }
+            for part, layers in parts.items():
+                if len(layers[0]):
+                    arrays = [np.stack([as_numpy(array) for array in layer]) for layer in layers]
+                    numbers[f"past_key_values.{part}"] = np.stack(arrays)
+        elif not isinstance(value, tuple):
+            numbers[name] = as_numpy(value)
+        elif value:  # transformers has an empty tuple for the cross attentions that there are not
+            numbers[name] = np.stack([as_numpy(array) for array in value])
     return numbers
+
+
+def as_numpy(array: Any) -> np.ndarray:
+    return array.detach().numpy() if hasattr(array, "detach") else np.asarray(array)
+
+
+def flat(all_outputs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The outputs as `output.NAME`, of several steps as `output.STEP.NAME`."""
+    if len(all_outputs) == 1:
+        return {f"output.{name}": array for name, array in all_outputs[0].items()}
+    return {f"output.{step}.{name}": array for step, out in enumerate(all_outputs) for name, array in out.items()}
 
 
 def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], tolerance: float) -> None:

@@ -20,7 +20,15 @@ pytestmark = pytest.mark.live
 torch = pytest.importorskip("torch", reason="needs torch")
 transformers = pytest.importorskip("transformers", reason="needs transformers")
 
-CLASSES = ["BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction"]
+CLASSES = [
+    "BertModel",
+    "BertForPreTraining",
+    "BertForMaskedLM",
+    "BertForNextSentencePrediction",
+    "BertLMHeadModel",
+]
+# What the configuration of a class has besides.
+CONFIGS = {"BertLMHeadModel": {"is_decoder": True, "add_cross_attention": True, "use_cache": False}}
 TEXTS = ["The cat", "", "a Café [MASK] e\u0301 naïve", "中文, the 'cats'!", "[SEP] emoji 🙂\x00\u00a0x"]
 TOKENS = [
     "[PAD]",
@@ -45,7 +53,7 @@ TOKENS = [
 def theirs(name, tied=True, **options):
     """A transformers model whose every parameter is random, biases and LayerNorms too."""
     torch.manual_seed(0)
-    config = transformers.BertConfig(**tiny.SIZES, tie_word_embeddings=tied)
+    config = transformers.BertConfig(**tiny.SIZES, tie_word_embeddings=tied, **CONFIGS.get(name, {}))
     model = getattr(transformers, name)(config, **options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -54,7 +62,9 @@ def theirs(name, tied=True, **options):
 
 
 def ours(name, tied=True, **options):
-    model = getattr(numbert, name)(tiny.config(tie_word_embeddings=tied), **options).eval()
+    model = getattr(numbert, name)(
+        tiny.config(tie_word_embeddings=tied, **CONFIGS.get(name, {})), **options
+    ).eval()
     rng = np.random.default_rng(0)
     for parameter in model.parameters():
         parameter.data = rng.normal(0, 0.5, parameter.shape).astype(model.dtype)
@@ -64,6 +74,9 @@ def ours(name, tied=True, **options):
 def assert_same_outputs(numbert_model, transformers_model):
     """Every output and every hidden state, to 1e-5 of the largest number in it."""
     given = tiny.inputs()
+    if numbert_model.config.add_cross_attention:
+        states = np.random.default_rng(0).standard_normal((tiny.BATCH, 4, tiny.SIZES["hidden_size"]))
+        given["encoder_hidden_states"] = states.astype(np.float32)
     with numbert.no_grad():
         one = dict(numbert_model(**given, output_hidden_states=True))
     with torch.no_grad():

@@ -6,10 +6,12 @@ ACCESS = "bert/test_access.py"
 CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
+DECODER = "bert/test_decoder.py"
 INFERENCE = "inference/test_inference.py"
 MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
 PRETRAIN = "pretrain/test_pretrain.py"
+UNPAD = "bert/test_unpad.py"
 
 MUTANTS = [
     Mutant(
@@ -199,6 +201,180 @@ MUTANTS = [
         gradient=True,
     ),
     Mutant(
+        "each-token-sees-the-next",
+        "bert/inputs.py",
+        "np.tri(length, r, r - length, dtype=bool)",
+        "np.tri(length, r, r - length + 1, dtype=bool)",
+        "a triangle that is one too wide: the loss falls to nothing, because the answer is among the keys",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "no-token-sees-itself",
+        "bert/inputs.py",
+        "np.tri(length, r, r - length, dtype=bool)",
+        "np.tri(length, r, r - length - 1, dtype=bool)",
+        "a triangle that is one too narrow: the first row is masked as a whole and looks at everything",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "triangle-of-a-step-from-the-first-key",
+        "bert/inputs.py",
+        "np.tri(length, r, r - length, dtype=bool)",
+        "np.tri(length, r, dtype=bool)",
+        "a query of a step does not see what is cached; steps of one token have no triangle and do not show it",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "cached-keys-behind-the-new-ones",
+        "bert/attention.py",
+        "np.concatenate([past_key_value[0], key_layer], axis=2)",
+        "np.concatenate([key_layer, past_key_value[0]], axis=2)",
+        "softmax does not care about the order of the keys, but values, masks and distances do",
+        gradient=True,
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "gradient-of-the-first-keys",
+        "bert/attention.py",
+        "self.key.backward(split_heads_backward(d_key_layer[:, :, -length:]))",
+        "self.key.backward(split_heads_backward(d_key_layer[:, :, :length]))",
+        "the gradient of cached keys given to the step's own; without a cache they are the same",
+        gradient=True,
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "cross-attention-to-the-text-itself",
+        "bert/attention.py",
+        "key_layer, value_layer = self.keys_and_values(encoder_hidden_states)",
+        "key_layer, value_layer = self.keys_and_values(hidden_states)",
+        "keys and values of the decoder's own text",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "cross-attention-with-the-cache-of-self-attention",
+        "bert/layer.py",
+        "None if past_key_value is None else past_key_value[2:],",
+        "None if past_key_value is None else past_key_value[:2],",
+        "the first two arrays instead of the last two",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "encoder-mask-not-used",
+        "bert/attention.py",
+        "            attention_mask = encoder_attention_mask\n",
+        "            attention_mask = None\n",
+        "the encoder's padding is looked at; with texts of one length nobody notices",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "earlier-keys-kept",
+        "bert/attention.py",
+        "            self.key.skip()\n            self.value.skip()\n",
+        "",
+        "what an earlier forward saved stays in memory, for a backward that will not come",
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "mask-kept",
+        "bert/attention.py",
+        "            self.mask.skip()\n",
+        "            pass\n",
+        "a layer that a forward leaves out still has an earlier one to undo",
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "cache-as-a-sliding-window",
+        "bert/attention.py",
+        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)",
+        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)\n"
+        "            past_key_value[1][:] = value_layer[:, :, hidden_states.shape[1] :]",
+        "a cache that a step writes to is no longer the one that other continuations begin with",
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "positions-of-a-step-from-0",
+        "bert/model.py",
+        "past_key_values_length=past_length,",
+        "past_key_values_length=0,",
+        "each step begins at position 0 again",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "encoder-gradient-of-one-layer",
+        "bert/encoder.py",
+        "d_encoder_hidden_states += others[-1]",
+        "d_encoder_hidden_states[...] = others[-1]",
+        "every layer looked at the encoder's states; the first one's gradient alone is returned",
+        gradient=True,
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "cache-in-spite-of-checkpointing",
+        "bert/encoder.py",
+        "            use_cache = False\n",
+        "            pass\n",
+        "a warning that says what is not done",
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "labels-not-shifted",
+        "bert/tasks/causal.py",
+        "following[:, :-1] = labels[:, 1:]",
+        "following[:] = labels",
+        "each token predicts itself, which it can see: the loss falls to nothing, and the model cannot write",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "labels-shifted-the-other-way",
+        "bert/tasks/causal.py",
+        "following[:, :-1] = labels[:, 1:]",
+        "following[:, 1:] = labels[:, :-1]",
+        "each token predicts the one before it",
+        tests=(DECODER, PARITY),
+    ),
+    Mutant(
+        "gradient-shifted-with-the-labels",
+        "bert/tasks/causal.py",
+        "return self.bert.backward(self.cls.loss_backward(d_loss))",
+        "return self.bert.backward(np.roll(self.cls.loss_backward(d_loss), 1, axis=1))",
+        "the labels were shifted, the scores were not: their gradient stays where it is",
+        gradient=True,
+    ),
+    Mutant(
+        "cache-with-labels",
+        "bert/tasks/causal.py",
+        "            use_cache = False\n",
+        "            use_cache = None\n",
+        "keys and values of every training step returned, that nobody asked for",
+        tests=(DECODER,),
+    ),
+    Mutant(
+        "unpad-gradient-not-ignored",
+        "bert/model.py",
+        "d_last_hidden_state = np.where(saved.padding[..., None], self.dtype.type(0), d_last_hidden_state)",
+        "pass",
+        "outputs that are 0 whatever the parameters are have no gradient",
+        tests=(UNPAD, GRADCHECK),
+    ),
+    Mutant(
+        "pooler-sees-the-zeros",
+        "bert/model.py",
+        "        sequence_output = encoder_outputs.last_hidden_state  # [b,l,e]\n",
+        "        sequence_output = encoder_outputs.last_hidden_state  # [b,l,e]\n"
+        "        if padding is not None:\n"
+        "            sequence_output = sequence_output * ~padding[..., None]\n",
+        "the zeros of unpad put in before the pooler; it shows only where the first position is masked",
+        tests=(UNPAD,),
+    ),
+    Mutant(
+        "labels-predicted-from-padding",
+        "bert/tasks/causal.py",
+        "if padding is not None and (wrong := (following != IGNORE) & padding).any():",
+        "if padding is not None and (wrong := (labels != IGNORE) & padding).any():",
+        "the first token behind padding on the left is scored by the zeros that unpad left there",
+        tests=(UNPAD,),
+    ),
+    Mutant(
         "pooler-takes-the-last-token",
         "bert/pooler.py",
         "first_token_tensor = hidden_states[:, 0]",
@@ -377,8 +553,8 @@ MUTANTS = [
     Mutant(
         "a-number-for-the-pooler",
         "bert/model.py",
-        "if not isinstance(add_pooling_layer, bool | np.bool_):",
-        "if False:",
+        '        add_pooling_layer = as_bool("add_pooling_layer", add_pooling_layer)\n',
+        "",
         "BertModel(config, 3) takes the seed for the pooler, and is a model with the seed 0",
         tests=(MODEL,),
     ),

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from numbert.bert.heads import BertOnlyMLMHead, HeadLoss
-from numbert.bert.inputs import checked_labels
+from numbert.bert.inputs import checked_labels, left_out
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import CausalLMOutput, returns_dict
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.tasks.pretraining import no_loss, tied_weight
 from numbert.config import BertConfig
+from numbert.errors import InputError
 from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
 
@@ -48,7 +49,8 @@ class BertLMHeadModel(BertPreTrainedModel):
 
         Args:
             labels: integers [b,l], usually input_ids themselves, with -100 where there is nothing to predict. The
-                loss is shifted by one: the scores at position i are compared with the label at i + 1.
+                loss is shifted by one: the scores at position i are compared with the label at i + 1. So with
+                `unpad` a label may neither stand nor be predicted where attention_mask is 0.
             use_cache: as `BertModel.forward` takes it; with labels the default is False.
             return_logits: as `BertForPreTraining.forward` takes it.
             inputs: the other inputs of `BertModel.forward`, which also describes the first three.
@@ -62,12 +64,19 @@ class BertLMHeadModel(BertPreTrainedModel):
             input_ids, attention_mask, token_type_ids, use_cache=use_cache, return_dict=True, **inputs
         )
         sequence_output = outputs.last_hidden_state
-        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
+        padding = left_out(attention_mask, inputs.get("unpad", False))
+        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size, padding)
         if labels is None:
             head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
         else:
-            following = np.full_like(labels, IGNORE)  # nothing follows the last token
+            following = np.full(labels.shape, IGNORE)  # nothing follows the last token
             following[:, :-1] = labels[:, 1:]
+            if padding is not None and (wrong := (following != IGNORE) & padding).any():
+                row, place = np.argwhere(wrong)[0].tolist()
+                raise InputError(
+                    f"labels has {following[row, place]} at [{row}, {place + 1}], predicted at {place}, where "
+                    f"attention_mask is 0; with unpad=True it must be {IGNORE}"
+                )
             head = self.cls.loss(sequence_output, following, return_logits)
         self.remember(labels=labels, probs=head.probs)
         output = CausalLMOutput(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from numbert.bert.heads import BertOnlyMLMHead, BertOnlyNSPHead, BertPreTrainingHeads, HeadLoss
-from numbert.bert.inputs import checked_labels
+from numbert.bert.inputs import checked_labels, left_out
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import BertForPreTrainingOutput, HeadOutput, returns_dict
 from numbert.bert.pretrained import BertPreTrainedModel
@@ -60,7 +60,8 @@ class BertForPreTraining(BertPreTrainedModel):
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         sequence_output, pooled_output = outputs.last_hidden_state, outputs.pooler_output
         shape = sequence_output.shape[:2]
-        labels = checked_labels("labels", labels, shape, self.config.vocab_size)
+        padding = left_out(attention_mask, inputs.get("unpad", False))
+        labels = checked_labels("labels", labels, shape, self.config.vocab_size, padding)
         next_sentence_label = checked_labels("next_sentence_label", next_sentence_label, shape[:1], 2)
 
         masked_lm, next_sentence = self.cls.loss(
@@ -135,7 +136,8 @@ class BertForMaskedLM(BertPreTrainedModel):
         """
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         sequence_output = outputs.last_hidden_state
-        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size)
+        padding = left_out(attention_mask, inputs.get("unpad", False))
+        labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size, padding)
         if labels is None:
             head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
         else:
