@@ -122,7 +122,7 @@ def test_the_first_step_with_and_without_bias_correction(correction, step, text,
 
 def test_a_run_begins_from_the_weights_of_another(text, tmp_path):
     """Google's second phase: longer pairs, for which the first one left positions."""
-    first = pretrain([text], tmp_path / "short", steps=200, positions=40, learning_rate=3e-3, **TINY)
+    first = pretrain([text], tmp_path / "short", steps=100, positions=40, learning_rate=5e-3, **TINY)
     options = {name: value for name, value in TINY.items() if name in ("batch_size", "progress")}
     second = pretrain(
         [text], tmp_path / "long", steps=3, init=first.folder, length=40, learning_rate=1e-4, **options
@@ -529,24 +529,24 @@ def test_quiet_is_quiet(text, tmp_path, capsys):
 
 
 def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path, monkeypatch):
-    """Over 100 steps, with checkpoints and evaluations: a batch kept in each would be 6 KB a step."""
+    """Over 60 steps after the first epoch, with checkpoints and evaluations: one batch is 6 KB."""
     update, used = Trainer._update, {}
 
     def watched(self, *arguments, **options):
-        if self.state.step == 40:  # what is made once has been made
+        if self.state.step == 0:
             tracemalloc.start()
         values = update(self, *arguments, **options)
-        if self.state.step in (61, 161):
+        if self.state.step in (50, 110):
             gc.collect()
             used[self.state.step] = tracemalloc.get_traced_memory()[0]
         return values
 
     monkeypatch.setattr(Trainer, "_update", watched)
     try:
-        pretrain([text], tmp_path / "run", steps=161, save_every=30, eval_every=50, **TINY)
+        pretrain([text], tmp_path / "run", steps=110, save_every=20, eval_every=25, **TINY)
     finally:
         tracemalloc.stop()
-    assert 0 < used[161] < used[61] + 100 * 1_000
+    assert 0 < used[110] < used[50] + 60 * 1_000
 
 
 def test_batches_are_made_in_a_twentieth_of_the_time(text, tmp_path, monkeypatch):
