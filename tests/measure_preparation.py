@@ -16,15 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
+from numbert.text.prepare import VOCABULARY_BYTES
+
 WORDS = 100_000
 _AT_A_TIME = 200_000  # words
 
 PREPARE = """
 import json, resource, sys, time
 from pathlib import Path
+from numbert.text import prepare
 from numbert.text.corpus import find_corpus
-from numbert.text.prepare import prepare
 from numbert.progress import Progress
+
+prepare.VOCABULARY_BYTES = int(sys.argv[3])
 
 def peak():  # MiB
     if (status := Path("/proc/self/status")).exists():  # where ru_maxrss is the parent's, if that was more
@@ -32,7 +36,7 @@ def peak():  # MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 started, before = time.perf_counter(), peak()
-prepare(find_corpus([sys.argv[1]]), Path(sys.argv[2]), 4_000, 0, Progress(shown="--show" in sys.argv))
+prepare.prepare(find_corpus([sys.argv[1]]), Path(sys.argv[2]), 4_000, 0, Progress(shown="--show" in sys.argv))
 print(json.dumps({"seconds": time.perf_counter() - started, "peak": peak(), "imports": before}))
 """
 
@@ -61,9 +65,11 @@ def write_text(path: Path, megabytes: float, form: str = "prose", seed: int = 0)
             written += file.write("".join(between.join(block) + "\n\n" for block in blocks))
 
 
-def measure(text: Path, folder: Path, show: bool = False) -> dict[str, float]:
+def measure(
+    text: Path, folder: Path, vocabulary_bytes: int = VOCABULARY_BYTES, show: bool = False
+) -> dict[str, float]:
     """Prepares in a new process -> "seconds", "peak" and "imports": resident MiB at most, and before it began."""
-    command = [sys.executable, "-c", PREPARE, str(text), str(folder), *["--show"] * show]
+    command = [sys.executable, "-c", PREPARE, str(text), str(folder), str(vocabulary_bytes), *["--show"] * show]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(run.stdout)
 

@@ -30,20 +30,35 @@ TINY = {
 B, L = 3, 16
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr(racing, "PAUSE", 0)
+@pytest.fixture(autouse=True, scope="module")
+def in_a_hurry():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(racing, "PAUSE", 0)
+        patch.setattr(racing, "_REPEATS", 1)  # of the product to compare with
+        yield
 
 
 @pytest.fixture
 def without_peers(monkeypatch):
+    leave_out_peers(monkeypatch)
+
+
+def leave_out_peers(patch):
     for name in ("torch", "transformers", "onnxruntime"):
-        monkeypatch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
+        patch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config():
     return BertConfig(**TINY)
+
+
+@pytest.fixture(scope="module")
+def everything(config):
+    """The result of all parts, without peers."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_peers(patch)
+        return bench(PARTS, config=config, batch=B, length=L, padded=True, rounds=1)
 
 
 # --- a race ------------------------------------------------------------------------------------------------------
@@ -177,8 +192,8 @@ def test_a_profile_counts_each_span_of_time_once(monkeypatch):
     assert clock.seconds == {"linear": 5, "softmax": 2}
 
 
-def test_a_profile_times_every_kind_of_layer_and_leaves_the_model_as_it_was(config, without_peers):
-    forward, train = bench(["profile"], config=config, batch=B, length=L, padded=True, rounds=1).profiles
+def test_a_profile_times_every_kind_of_layer(everything):
+    forward, train = everything.profiles
     kinds = {*profiling.KINDS.values(), profiling.REST}
     both = {f"{kind}, {way}" for kind in kinds for way in ("forward", "backward")}
     assert set(train.seconds()) == both | {profiling.BETWEEN}
@@ -249,9 +264,8 @@ def test_without_peers_numbert_is_measured_and_each_is_named_with_how_to_install
     assert "numbert" in text
 
 
-def test_the_result_is_json(config, without_peers):
-    result = bench(PARTS, config=config, batch=B, length=L, padded=True, rounds=1)
-    read = json.loads(json.dumps(result.to_dict()))
+def test_the_result_is_json(everything):
+    read = json.loads(json.dumps(everything.to_dict()))
     assert [race["name"] for race in read["races"]] == ["forward", "train"]
     assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
     assert len(read["kernels"]) == 10

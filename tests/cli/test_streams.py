@@ -74,9 +74,7 @@ class TestStandardInput:
         monkeypatch.setattr(sys, "stdin", standard_input(text.encode()))
         assert lines_of_stdin() == ["the cat", "a"]
 
-    @given(
-        st.lists(st.text(st.characters(exclude_characters="\n\0", codec="utf-8")).filter(str.strip), min_size=1)
-    )
+    @given(st.lists(LINES, min_size=1))
     def test_any_lines_come_back(self, lines):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdin", standard_input(("\ufeff" + "\r\n".join(lines) + "\r\n").encode()))

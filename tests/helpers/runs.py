@@ -23,15 +23,15 @@ KINDS = (
 )
 
 
-def by_kind(path, seed=0):
+def by_kind(path, seed=0, documents=60):
     """Documents of words of one kind: who knows a word of a document knows the kind of the others."""
     rng = np.random.default_rng(seed)
     kinds = [kind.split() for kind in KINDS]
-    documents = []
-    for _ in range(60):
+    texts = []
+    for _ in range(documents):
         kind = kinds[rng.integers(len(kinds))]
-        documents.append("\n".join(" ".join(rng.choice(kind, 7)).capitalize() + "." for _ in range(12)))
-    path.write_text("\n\n".join(documents))
+        texts.append("\n".join(" ".join(rng.choice(kind, 7)).capitalize() + "." for _ in range(12)))
+    path.write_text("\n\n".join(texts))
     return path
 
 

@@ -122,7 +122,7 @@ MUTANTS = [
         '        beside = self.checkpoints / f".{final.name}.unfinished"\n',
         "        beside = final\n",
         "a checkpoint is written where it is looked for, so that half of one is taken for one",
-        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.train.snapshot.save_file]",),
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[before-numbert.train.snapshot.save_file-2]",),
     ),
     Mutant(
         "metrics-twice",
@@ -130,7 +130,7 @@ MUTANTS = [
         'if line["step"] <= step]',
         "if True]",
         "a resumed run writes some lines of metrics a second time",
-        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[numbert.train.snapshot.save_file]",),
+        tests=(f"{RESUME}::test_killed_at_each_delicate_moment[before-numbert.train.snapshot.save_file-2]",),
     ),
     Mutant(
         "best-not-kept",

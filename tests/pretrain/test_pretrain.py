@@ -1,11 +1,13 @@
 """pretrain, from text files to a folder: it learns, repeats, overwrites nothing and says what is wrong."""
 
+import gc
 import json
 import math
-import subprocess
 import sys
+import time
+import tracemalloc
 from functools import partialmethod
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +22,9 @@ from numbert.pretrain.beginning import Beginning
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.evaluation import evaluate
 from numbert.pretrain.settings import Settings
-from numbert.train import run
+from numbert.train import run, trainer
 from numbert.train.metrics import read_metrics
+from numbert.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +122,7 @@ def test_the_first_step_with_and_without_bias_correction(correction, step, text,
 
 def test_a_run_begins_from_the_weights_of_another(text, tmp_path):
     """Google's second phase: longer pairs, for which the first one left positions."""
-    first = pretrain([text], tmp_path / "short", steps=200, positions=40, learning_rate=3e-3, **TINY)
+    first = pretrain([text], tmp_path / "short", steps=100, positions=40, learning_rate=5e-3, **TINY)
     options = {name: value for name, value in TINY.items() if name in ("batch_size", "progress")}
     second = pretrain(
         [text], tmp_path / "long", steps=3, init=first.folder, length=40, learning_rate=1e-4, **options
@@ -525,30 +528,29 @@ def test_quiet_is_quiet(text, tmp_path, capsys):
 # --- what it takes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is read as Linux tells it")
-def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path):
-    """Over 2,000 steps, with checkpoints and evaluations: a batch kept in each would be 5 KB a step. In a process
-    of its own, as what other tests have left behind moves."""
-    script = f"""
-import gc, resource
-from numbert.pretrain.entry import pretrain
-from numbert.train.trainer import Trainer
-update = Trainer._update
-def watched(self, *arguments, **options):
-    values = update(self, *arguments, **options)
-    if self.state.step in (801, 2_000):
-        gc.collect()
-        print(int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize())
-    return values
-Trainer._update = watched
-pretrain([{str(text)!r}], {str(tmp_path / "run")!r}, steps=2_000, save_every=400, **{TINY!r})
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    after_800, after_2000 = map(int, done.stdout.split())
-    assert after_2000 - after_800 < 1_000 * 1_200
+def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path, monkeypatch):
+    """Over 60 steps after the first epoch, with checkpoints and evaluations: one batch is 6 KB."""
+    update, used = Trainer._update, {}
+
+    def watched(self, *arguments, **options):
+        if self.state.step == 0:
+            tracemalloc.start()
+        values = update(self, *arguments, **options)
+        if self.state.step in (50, 110):
+            gc.collect()
+            used[self.state.step] = tracemalloc.get_traced_memory()[0]
+        return values
+
+    monkeypatch.setattr(Trainer, "_update", watched)
+    try:
+        pretrain([text], tmp_path / "run", steps=110, save_every=20, eval_every=25, **TINY)
+    finally:
+        tracemalloc.stop()
+    assert 0 < used[110] < used[50] + 60 * 1_000
 
 
-def test_batches_are_made_in_a_twentieth_of_the_time(text, tmp_path):
-    """At the default sizes, the first pairs included."""
-    result = pretrain([text], tmp_path / "run", steps=40, progress=False)
-    assert result.data_share < 0.05
+def test_batches_are_made_in_a_twentieth_of_the_time(text, tmp_path, monkeypatch):
+    """At the default sizes, the first pairs included; of the processor's time, which no other process takes."""
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=time.process_time))
+    result = pretrain([text], tmp_path / "run", steps=20, progress=False)
+    assert 0 < result.data_share < 0.05

@@ -26,20 +26,33 @@ def result(tmp_path_factory):
     )
 
 
-def test_half_precision_where_it_costs_nothing(result, tmp_path):
-    assert publish_run(result.folder, tmp_path / "given") == tmp_path / "given"
-    assert {path.name for path in (tmp_path / "given").iterdir()} == MODEL_FILES | {
+@pytest.fixture(scope="module")
+def given(result, tmp_path_factory):
+    """The run, published."""
+    folder = tmp_path_factory.mktemp("published") / "given"
+    assert publish_run(result.folder, folder) == folder
+    return folder
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Drawing them takes most of the time."""
+    monkeypatch.setattr(publish, "plot_run", lambda folder, output: None)
+
+
+def test_half_precision_where_it_costs_nothing(result, given):
+    assert {path.name for path in given.iterdir()} == MODEL_FILES | {
         *("MODEL_CARD.md", "curves-1.png", "curves-2.png")
     }
-    arrays = load_file(tmp_path / "given" / "model.safetensors")
+    arrays = load_file(given / "model.safetensors")
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
-    model, given = (BertForPreTraining.from_pretrained(path) for path in (result.folder, tmp_path / "given"))
-    assert given.dtype == np.float32
+    model, halved = (BertForPreTraining.from_pretrained(folder) for folder in (result.folder, given))
+    assert halved.dtype == np.float32
     for name, array in model.state_dict().items():
-        np.testing.assert_allclose(given.state_dict()[name], array, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(halved.state_dict()[name], array, rtol=1e-3, atol=1e-7)
 
 
-def test_single_precision_where_half_would_cost_something(result, tmp_path, monkeypatch):
+def test_single_precision_where_half_would_cost_something(result, tmp_path, monkeypatch, without_pictures):
     monkeypatch.setattr(publish, "COST_AT_MOST", -1.0)
     publish_run(result.folder, tmp_path / "given")
     assert weights(tmp_path / "given") == weights(result.folder)
@@ -47,16 +60,15 @@ def test_single_precision_where_half_would_cost_something(result, tmp_path, monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
-def test_the_name_of_a_text_may_be_no_utf_8(tmp_path):
+def test_the_name_of_a_text_may_be_no_utf_8(tmp_path, without_pictures):
     text = by_kind(tmp_path / "caf\udce9.txt")
     result = pretrain([text], tmp_path / "run", steps=2, **TINY)
     publish_run(result.folder, tmp_path / "given")
     assert "caf\\udce9.txt (SHA-256" in (tmp_path / "given" / "MODEL_CARD.md").read_text()
 
 
-def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):
-    publish_run(result.folder, tmp_path / "given")
-    card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
+def test_the_card_has_the_scores_the_text_and_the_commands(result, given):
+    card = (given / "MODEL_CARD.md").read_text()
     scores = result.held_out  # of the same pairs: there are fewer than either looks at
     for number in (scores.mlm_accuracy, scores.mlm_top5_accuracy, scores.nsp_accuracy):
         assert f"| {number:.1%} " in card
@@ -74,7 +86,7 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, tmp_path):
     ]
 
 
-def test_other_files_in_the_folder_stay(result, tmp_path):
+def test_other_files_in_the_folder_stay(result, tmp_path, without_pictures):
     (tmp_path / "README.md").write_text("mine")
     publish_run(result.folder, tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"

@@ -108,17 +108,18 @@ def test_a_full_stop_is_judged_by_what_follows_it():
     "part", ["e.g. A. ", "Mr. ", "... ", "1. ", "।", "3۔", "!!!!", "。」", '."', "॥ १", ". \n "]
 )
 def test_the_time_for_a_text_is_proportional_to_its_length(part):
-    """Eight times the text takes about eight times as long; it would be 64 if each place looked at all before."""
+    """16 times the text takes the processor about 16 times as long; it would be 256 if each place looked at all
+    before."""
     times = []
-    for size in (25_000, 200_000):
+    for size in (8_000, 128_000):
         text = part * (size // len(part))
         spent = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             split_sentences(text)
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
         times.append(min(spent))
-    assert times[1] < 24 * times[0]
+    assert times[1] < 64 * times[0]
 
 
 def test_a_sentence_is_one_line_with_single_spaces():

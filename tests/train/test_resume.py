@@ -1,7 +1,6 @@
 """Nothing lost: runs that were killed, interrupted or ran into a full disk go on as if nothing had been."""
 
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -14,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from lives import life
 from runs import MODEL_FILES, RUN_FILES, TINY, by_kind, digests, fingerprints, weights
 from safetensors.numpy import load_file
 
@@ -25,20 +25,39 @@ from numbert.train.optimizer import AdamW
 from numbert.train.run import Run, locked
 
 # Dropout draws from the model's generator; several epochs, and parts of batches, so that every state counts.
-PLAN = TINY | {"steps": 36, "seed": 3, "dropout": 0.2, "layers": 2, "accumulate": 2}
+PLAN = TINY | {"steps": 18, "seed": 3, "dropout": 0.2, "layers": 2, "accumulate": 2}
 OFTEN = {"save_every": 4, "eval_every": 9, "keep": 2}
 NUMBERT = (sys.executable, "-m", "numbert")
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    return by_kind(tmp_path_factory.mktemp("text") / "kinds.txt")
+    return by_kind(tmp_path_factory.mktemp("text") / "kinds.txt", documents=12)
 
 
 @pytest.fixture(scope="module")
-def whole(text, tmp_path_factory):
-    """An uninterrupted run."""
-    return pretrain([text], tmp_path_factory.mktemp("whole") / "run", **PLAN, **OFTEN).folder
+def result(text, tmp_path_factory):
+    """Of an uninterrupted run."""
+    return pretrain([text], tmp_path_factory.mktemp("whole") / "run", **PLAN, **OFTEN)
+
+
+@pytest.fixture(scope="module")
+def whole(result):
+    """The uninterrupted run; whoever goes on with it finds it finished."""
+    return result.folder
+
+
+@pytest.fixture(scope="module")
+def stopped_once(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    pretrain_until(folder, text, steps=7)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    """A run that ended after 7 steps, with a checkpoint after 4 of them."""
+    return shutil.copytree(stopped_once, tmp_path / "run")
 
 
 def assert_same_run(folder, whole):
@@ -66,23 +85,9 @@ def without_time(values):
 
 def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tmp_path):
     """At least 20 kills, from reading the text to the last checkpoint, whatever the speed of the machine."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["numbert.pretrain.entry"])
-
-    def life(folder, seconds=None):
-        """A process that goes on with the run, killed after some seconds -> its time of life, its exit code."""
-        options = PLAN | OFTEN | {"resume": True}
-        process = processes.Process(target=pretrain, args=([text], folder), kwargs=options, daemon=True)
-        begun = time.monotonic()
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        return time.monotonic() - begun, process.exitcode
-
-    life(tmp_path / "warm up")
-    duration, code = life(tmp_path / "measured")
+    options = PLAN | OFTEN | {"resume": True}
+    life(text, tmp_path / "warm up", options)
+    duration, code = life(text, tmp_path / "measured", options)
     assert code == 0
     moments = random.Random(0)
     kills = in_training = 0
@@ -90,7 +95,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tm
         folder = tmp_path / f"run {kills}"
         reached = [0]
         while True:  # one run, killed again and again; later kills let it live longer
-            _, code = life(folder, moments.uniform(0.05, 0.2 + 0.15 * len(reached)) * duration)
+            _, code = life(text, folder, options, moments.uniform(0.05, 0.2 + 0.15 * len(reached)) * duration)
             if code == 0:
                 break
             assert code == -signal.SIGKILL
@@ -103,44 +108,25 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_run(text, whole, tm
 
 
 @pytest.mark.parametrize(
-    "moment",
+    ("function", "call"),
     [
-        "numbert.text.prepare.train_tokenizer",
-        "numbert.text.prepare.to_disk",
-        "numbert.train.snapshot.save_file",
-        "numbert.train.run.os.rename",
-        "numbert.train.run.Run.keep",
-        "numbert.train.metrics.Metrics.write",
-        "numbert.train.trainer.Trainer._save_model",
+        ("numbert.text.prepare.train_tokenizer", 1),
+        ("numbert.text.prepare.to_disk", 2),
+        ("numbert.train.snapshot.save_file", 2),
+        ("numbert.train.run.os.rename", 2),
+        ("numbert.train.run.Run.keep", 2),
+        ("numbert.train.metrics.Metrics.write", 2),
+        ("numbert.train.trainer.Trainer._save_model", 1),
     ],
 )
-def test_killed_at_each_delicate_moment(moment, text, whole, tmp_path):
-    """The second time that the program comes there (the first, where there is but one), before and after."""
-    for when in ("before", "after"):
-        folder = tmp_path / when
-        script = f"""
-import os, signal, pydoc
-from numbert.pretrain import entry
-from numbert.text import prepare
-from numbert.train import run, snapshot, trainer
-owner = pydoc.locate({moment.rsplit(".", 1)[0]!r})
-true, calls = getattr(owner, {moment.rsplit(".", 1)[1]!r}), []
-def killed(*arguments, **options):
-    calls.append(1)
-    last = len(calls) == (1 if {moment.endswith(("train_tokenizer", "_save_model"))} else 2)
-    if last and {when == "before"}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = true(*arguments, **options)
-    if last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, {moment.rsplit(".", 1)[1]!r}, killed)
-entry.pretrain([{str(text)!r}], {str(folder)!r}, **{PLAN | OFTEN!r})
-"""
-        died = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-        assert died.returncode == -signal.SIGKILL, died.stderr
-        pretrain([text], folder, resume=True, **PLAN, **OFTEN)
-        assert_same_run(folder, whole)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_each_delicate_moment(function, call, when, text, whole, tmp_path):
+    """The second time that the program comes there; the first, where there is but one."""
+    folder = tmp_path / "run"
+    _, code = life(text, folder, PLAN | OFTEN, moment=(function, call, when))
+    assert code == -signal.SIGKILL
+    pretrain([text], folder, resume=True, **PLAN, **OFTEN)
+    assert_same_run(folder, whole)
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------
@@ -152,7 +138,7 @@ def test_an_interrupt_ends_after_the_step_and_resume_goes_on(number, text, whole
 
     def interrupted(self):
         updates.append(self)
-        if len(updates) == 21:
+        if len(updates) == 9:
             os.kill(os.getpid(), number)
         step(self)
 
@@ -160,13 +146,13 @@ def test_an_interrupt_ends_after_the_step_and_resume_goes_on(number, text, whole
     with pytest.raises(KeyboardInterrupt):
         pretrain([text], tmp_path / "run", **(PLAN | {"progress": True}), **OFTEN)
     # The weights were being moved: the step after that is the first that can stop.
-    assert "Interrupted after 22 steps" in capsys.readouterr().err
+    assert "Interrupted after 10 steps" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "run").iterdir()} == MODEL_FILES | RUN_FILES
     BertForPreTraining.from_pretrained(tmp_path / "run")
-    assert Run.read(tmp_path / "run").steps()[-1] == 22
+    assert Run.read(tmp_path / "run").steps()[-1] == 10
 
     pretrain(output=tmp_path / "run", resume=True, progress=False, **OFTEN)
-    assert len(updates) == 36
+    assert len(updates) == PLAN["steps"]
     assert weights(tmp_path / "run") == weights(whole)
 
 
@@ -225,19 +211,18 @@ def on_a_full_disk(bytes_at_most, *arguments):
     return died.stderr.splitlines()[-1]
 
 
-def test_a_full_disk_leaves_the_checkpoints_that_were_there(text, whole, tmp_path):
-    pretrain_until(tmp_path / "run", text, steps=7)
-    before = Run.read(tmp_path / "run").steps()
+def test_a_full_disk_leaves_the_checkpoints_that_were_there(stopped, whole):
+    before = Run.read(stopped).steps()
     intervals = ("--save-every", 4, "--eval-every", 9)
-    assert "cannot be written" in on_a_full_disk(60_000, "--output", tmp_path / "run", "--resume", *intervals)
-    assert Run.read(tmp_path / "run").steps() == before
-    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    assert "cannot be written" in on_a_full_disk(60_000, "--output", stopped, "--resume", *intervals)
+    assert Run.read(stopped).steps() == before
+    assert not list((stopped / "checkpoints").glob(".*"))
 
-    pretrain(output=tmp_path / "run", resume=True, progress=False, **OFTEN)
-    assert weights(tmp_path / "run") == weights(whole)
+    pretrain(output=stopped, resume=True, progress=False, **OFTEN)
+    assert weights(stopped) == weights(whole)
 
 
-@pytest.mark.parametrize("bytes_at_most", [100, 2_000, 10_000])
+@pytest.mark.parametrize("bytes_at_most", [100, 2_000, 4_000])
 def test_a_full_disk_at_the_start_is_one_line(bytes_at_most, text, tmp_path):
     """While run.json is written, or the text."""
     line = on_a_full_disk(bytes_at_most, text, "--output", tmp_path / "run", "--steps", 2)
@@ -245,32 +230,30 @@ def test_a_full_disk_at_the_start_is_one_line(bytes_at_most, text, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_line_of_metrics_that_was_cut_off_is_made_again(text, whole, tmp_path):
-    pretrain_until(tmp_path / "run", text, steps=15)
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 14, "lo')
-    pretrain(output=tmp_path / "run", resume=True, progress=False, **OFTEN)
-    assert_same_run(tmp_path / "run", whole)
+def test_a_line_of_metrics_that_was_cut_off_is_made_again(stopped, whole):
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    pretrain(output=stopped, resume=True, progress=False, **OFTEN)
+    assert_same_run(stopped, whole)
 
 
-def test_a_folder_that_has_become_read_only_is_one_line(text, tmp_path, monkeypatch):
-    pretrain_until(tmp_path / "run", text, steps=7)
-    before = digests(tmp_path / "run")
-    (tmp_path / "run").chmod(0o500)
-    (tmp_path / "run" / "checkpoints").chmod(0o500)
+def test_a_folder_that_has_become_read_only_is_one_line(stopped, monkeypatch):
+    before = digests(stopped)
+    stopped.chmod(0o500)
+    (stopped / "checkpoints").chmod(0o500)
     try:
-        if os.access(tmp_path / "run", os.W_OK):  # root may write everywhere: the system's answer is given for it
+        if os.access(stopped, os.W_OK):  # root may write everywhere: the system's answer is given for it
 
             def refuse(*arguments, **options):
-                raise PermissionError(13, "Permission denied", str(tmp_path / "run"))
+                raise PermissionError(13, "Permission denied", str(stopped))
 
             monkeypatch.setattr(trainer, "Metrics", refuse)
         with pytest.raises(PermissionError, match="Permission denied"):
-            pretrain(output=tmp_path / "run", resume=True, progress=False)
+            pretrain(output=stopped, resume=True, progress=False)
     finally:
-        for folder in (tmp_path / "run", tmp_path / "run" / "checkpoints"):
+        for folder in (stopped, stopped / "checkpoints"):
             folder.chmod(0o700)
-    assert digests(tmp_path / "run") == before
+    assert digests(stopped) == before
 
 
 def pretrain_until(folder, text, steps):
@@ -293,22 +276,20 @@ def pretrain_until(folder, text, steps):
 
 @pytest.mark.parametrize("name", ["optimizer.safetensors", "state.json", "model.safetensors", "config.json"])
 @pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["missing", "empty", "without content"])
-def test_a_broken_checkpoint_is_one_line_with_its_name(name, content, text, tmp_path):
-    pretrain_until(tmp_path / "run", text, steps=7)
-    broken = tmp_path / "run" / "checkpoints" / "step-4" / name
+def test_a_broken_checkpoint_is_one_line_with_its_name(name, content, stopped):
+    broken = stopped / "checkpoints" / "step-4" / name
     broken.unlink() if content is None else broken.write_bytes(content)
     with pytest.raises(InputError, match="step-4") as caught:
-        pretrain(output=tmp_path / "run", resume=True, progress=False)
+        pretrain(output=stopped, resume=True, progress=False)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["train.ids", "held-out.documents", "data.json", "tokenizer.json"])
-def test_broken_data_is_one_line_with_its_folder(name, text, tmp_path):
-    pretrain_until(tmp_path / "run", text, steps=7)
-    path = tmp_path / "run" / "data" / name
+def test_broken_data_is_one_line_with_its_folder(name, stopped):
+    path = stopped / "data" / name
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(InputError, match=r"run/data") as caught:
-        pretrain(output=tmp_path / "run", resume=True, progress=False)
+        pretrain(output=stopped, resume=True, progress=False)
     assert "\n" not in str(caught.value)
 
 
@@ -321,16 +302,14 @@ def test_resume_without_a_run_begins_one(text, whole, tmp_path):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_a_finished_run_resumes_to_the_same_report(text, tmp_path):
-    first = pretrain([text], tmp_path / "run", **PLAN, **OFTEN)
-    again = pretrain(output=tmp_path / "run", resume=True, progress=False)
-    assert again == first
+def test_a_finished_run_resumes_to_the_same_report(result, whole):
+    assert pretrain(output=whole, resume=True, progress=False) == result
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 61}, "steps is 61 and in the run of .*run it is 36; leave it out to resume"),
+        ({"steps": 61}, "steps is 61 and in the run of .*run it is 18; leave it out to resume"),
         ({"seed": 4}, "seed is 4 and in the run of .* it is 3"),
         ({"seed": 10**5000}, "seed is a int that cannot be shown and in the run of .* it is 3"),
         ({"layers": 1}, "layers is 1 and in the run of .* it is 2"),
@@ -367,6 +346,7 @@ def test_a_changed_text_is_told_from_another(tmp_path):
 
 def test_of_two_that_begin_at_once_one_does(text, tmp_path):
     command = [*NUMBERT, "pretrain", str(text), "--output", str(tmp_path / "run"), "--steps", "3"]
+    command += ["--hidden-size", "16"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     outcomes = {process.wait(timeout=120): process.stderr.read() for process in both}
     assert set(outcomes) == {0, 2}
