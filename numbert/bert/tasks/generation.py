@@ -87,7 +87,7 @@ class GenerationMixin:
         """
         config = self.config
         if not config.is_decoder:
-            raise InputError("generate needs a decoder, and this model is none: make it with is_decoder=True")
+            raise InputError("only a decoder writes on after a text: make the model with is_decoder=True")
         ids = checked_prompts(input_ids, config.vocab_size)
         mask = checked_left_padding(attention_mask, ids.shape)
         new = as_integer("max_new_tokens", max_new_tokens)
@@ -101,22 +101,20 @@ class GenerationMixin:
             raise InputError(f"length_penalty is {length_penalty}; it must be a finite number")
         if do_sample and beams > 1:
             raise InputError("do_sample=True does not go with num_beams above 1: beam search draws nothing")
-        if not do_sample:
-            for name, value, unset in (
-                ("temperature", temperature, 1.0),
-                ("top_k", top_k, None),
-                ("top_p", top_p, None),
-            ):
-                if value != unset:
-                    raise InputError(f"{name}={value} is for sampling: give do_sample=True, too")
+        for name, value, unset in (
+            ("temperature", temperature, 1),
+            ("top_k", top_k, None),
+            ("top_p", top_p, None),
+        ):
+            if value != unset and not do_sample:
+                raise InputError(f"{name}={value} is for sampling: give do_sample=True, too")
         if on_tokens is not None and beams > 1:
             raise InputError("on_tokens needs num_beams=1: beam search knows its tokens only at the end")
         eos = config.extra.get("eos_token_id") if eos_token_id is None else eos_token_id
-        eos = checked_id("eos_token_id", eos, config.vocab_size)
-        pad = config.pad_token_id if pad_token_id is None else pad_token_id
-        pad = (
-            checked_id("pad_token_id", eos if pad is None else pad, config.vocab_size) or 0
-        )  # needs none without eos
+        if eos is not None:
+            eos = checked_id("eos_token_id", eos, config.vocab_size)
+        pads = (pad_token_id, config.pad_token_id, eos, 0)  # without eos nothing is padded
+        pad = checked_id("pad_token_id", next(pad for pad in pads if pad is not None), config.vocab_size)
         rng = generator_of(seed)
         cross = checked_cross(encoder_hidden_states, encoder_attention_mask)
 
@@ -197,14 +195,12 @@ def refuse_too_long(length: int, new: int, config: BertConfig, what: str = "a pr
         )
 
 
-def checked_id(name: str, value: Any, vocab_size: int) -> int | None:
-    """Returns the id of a token; None stays None.
+def checked_id(name: str, value: Any, vocab_size: int) -> int:
+    """Returns the id of a token.
 
     Raises:
         InputError: it is no integer, or not in the vocabulary.
     """
-    if value is None:
-        return None
     index = as_integer(name, value)
     if not 0 <= index < vocab_size:
         raise InputError(f"{name} is {shown(index)}; it can be 0 to {vocab_size - 1}")
