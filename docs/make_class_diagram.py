@@ -82,7 +82,7 @@ PUBLISHED = {
         "half": "no: NumPy computes in half precision, but slowly",
         "cuda": ALONE,
         "base_model": "`bert` of each model with a head",
-        "can_generate": "whether there is `generate`",
+        "can_generate": "a `BertLMHeadModel` can, if it is a decoder",
         "get_position_embeddings": "no: nor does the published BERT",
         "resize_position_embeddings": "no: nor does the published BERT",
         "get_memory_footprint": "`numbert bench memory`",
@@ -151,10 +151,13 @@ def ancestors(models: list[type]) -> list[list[type]]:
     return [[cls for cls in above if above[cls] == row] for row in rows]
 
 
-def place(name: str, otherwise: str) -> str:
-    """Where numbert has what a published class calls `name`, in Markdown."""
-    for cls in (registry.BertPreTrainedModel, *registry.MODELS):
-        for owner in cls.__mro__:
+def place(name: str, otherwise: str, published: str = "") -> str:
+    """Where numbert has what a published class calls `name`, in Markdown; a class of the same name comes first."""
+    classes = (registry.BertPreTrainedModel, *registry.MODELS)
+    for only in (published, None):
+        for cls, owner in ((cls, owner) for cls in classes for owner in cls.__mro__):
+            if only not in (None, owner.__name__):
+                continue
             if name in vars(owner) and owner.__module__.startswith("numbert."):
                 shown = owner if owner.__name__ in registry.__all__ or owner is Module else cls
                 return f"in `{shown.__name__}`, [{file_of(owner)}](../{file_of(owner)})"
@@ -189,7 +192,7 @@ def tables() -> str:
         lines += [f"### {published}", "", "| published | in numbert |", "|---|---|"]
         places: dict[str, list[str]] = {}
         for name, otherwise in methods.items():
-            where = place(name, otherwise)
+            where = place(name, otherwise, published)
             places.setdefault(where, []).append(name if where == OTHER else f"`{name}`")
         lines += [f"| {', '.join(names)} | {where} |" for where, names in places.items()]
         lines.append("")

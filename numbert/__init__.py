@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from numbert import bert, nn
 from numbert.bert.inputs import get_extended_attention_mask, get_head_mask
+from numbert.bert.tasks.decoding import sampling_probs
 from numbert.bert.tasks.registry import *  # noqa: F403 (every class)
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.files.shipped import shipped_model
 from numbert.files.tokenizer import load_tokenizer
-from numbert.inference import embed, fill_mask, next_sentence
+from numbert.inference import embed, fill_mask, generate_text, next_sentence
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, Parameter
 from numbert.nn.switches import keep_saved, no_grad
@@ -37,6 +38,7 @@ __all__ = [
     "clip_grad_norm",
     "embed",
     "fill_mask",
+    "generate_text",
     "get_extended_attention_mask",
     "get_head_mask",
     "gradcheck",
@@ -45,6 +47,7 @@ __all__ = [
     "next_sentence",
     "nn",
     "no_grad",
+    "sampling_probs",
     "shipped_model",
 ]
 

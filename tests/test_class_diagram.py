@@ -53,25 +53,25 @@ def test_no_text_is_wider_than_its_box():
             assert float(element.get("x")) + 7.25 * len(element.text) < right, element.text
 
 
-class GenerationMixin:
-    """A mixin that a model inherits beside what all inherit, as the published one."""
+class PoemMixin:
+    """A mixin that a model inherits beside what all inherit, as the published ones."""
 
-    def generate(self):
+    def rhyme(self):
         """Nothing."""
 
 
-class Later(registry.BertForMaskedLM, GenerationMixin):
+class Later(registry.BertForMaskedLM, PoemMixin):
     """A model that inherits another, and the mixin."""
 
 
 def test_a_class_that_comes_later_is_drawn_by_itself(monkeypatch):
-    for cls in (Later, GenerationMixin):
+    for cls in (Later, PoemMixin):
         monkeypatch.setattr(cls, "__module__", "numbert.bert.tasks.later")
     monkeypatch.setattr(registry, "MODELS", [*registry.MODELS, Later])
     picture = diagram.picture(diagram.models())
-    assert ">GenerationMixin<" in picture
+    assert ">PoemMixin<" in picture
     assert ">Later<" in picture
-    assert "in `Later`, [numbert/bert/tasks/later.py]" in diagram.place("generate", "no")
+    assert "in `Later`, [numbert/bert/tasks/later.py]" in diagram.place("rhyme", "no")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,11 @@ def test_a_class_that_comes_later_is_drawn_by_itself(monkeypatch):
 )
 def test_where_a_method_is(name, where):
     assert diagram.place(name, "no") == where
+
+
+def test_the_class_with_the_published_name_comes_before_one_that_only_refuses():
+    where = "in `BertLMHeadModel`, [numbert/bert/tasks/generation.py](../numbert/bert/tasks/generation.py)"
+    assert diagram.place("generate", "no", "GenerationMixin") == where
 
 
 if TRANSFORMERS == "4.46.3":  # whose classes the tables list; others have others

@@ -128,7 +128,7 @@ def get_extended_attention_mask(
     Raises:
         InputError: the mask has another shape, or a value that is neither 0 nor 1.
     """
-    mask = _checked_mask("attention_mask", attention_mask)
+    mask = checked_mask("attention_mask", attention_mask)
     b, length = input_shape
     r = mask.shape[-1]
     if mask.shape not in ((b, r), (b, length, r)) or (is_decoder and mask.ndim == 2 and r < length):
@@ -192,7 +192,7 @@ def added_mask(
     if attention_mask is None:
         ones = np.ones((1, key_length), bool)
         return get_extended_attention_mask(ones, (1, length), dtype, is_decoder=True) if causal else None
-    mask = _checked_mask(name, attention_mask)
+    mask = checked_mask(name, attention_mask)
     wanted = (b, key_length), (b, length, key_length)
     if mask.shape not in wanted:
         cached = key_length - length if is_decoder else 0
@@ -237,7 +237,12 @@ def checked_states(name: str, states: ArrayLike, b: int, hidden_size: int, dtype
     return _of_dtype(name, array, dtype)
 
 
-def _checked_mask(name: str, mask: ArrayLike) -> Array:
+def checked_mask(name: str, mask: ArrayLike) -> Array:
+    """Returns a mask [b,r] or [b,l,r] as an array.
+
+    Raises:
+        InputError: the mask has another number of axes, or a value that is neither 0 nor 1.
+    """
     array = as_array(name, mask)
     if array.ndim not in (2, 3):
         raise InputError(f"{name} has shape {array.shape}; it must be [b,r] or [b,l,r]")

@@ -57,10 +57,7 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
             raise InputError(f"config is a {type(config).__name__}; it must be a BertConfig")
         self._refuse_what_no_memory_holds(config, np.dtype(dtype))
         self.config = dataclasses.replace(config)  # the model's own: pruning changes it
-        try:
-            self.rng = np.random.default_rng(seed)
-        except (TypeError, ValueError):
-            raise InputError(f"seed is {shown(seed)}; it must be an integer from 0 on, or a Generator") from None
+        self.rng = generator_of(seed)
 
     def _refuse_what_no_memory_holds(self, config: BertConfig, dtype: np.dtype[Any]) -> None:
         """Raises InputError where there is no memory for the encoder's parameters; some are made before it ends.
@@ -129,6 +126,13 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
             if heads:
                 layers[layer].attention.prune_heads(heads)
                 self.config.pruned_heads[layer] = sorted(layers[layer].attention.pruned_heads)
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises InputError: only a BertLMHeadModel writes on after a text. See `GenerationMixin.generate`."""
+        raise InputError(
+            f"a {type(self).__name__} does not generate; use BertLMHeadModel, with is_decoder=True in its "
+            "configuration"
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:
@@ -212,6 +216,18 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
                 folder cannot be made.
         """
         save_model(self, folder, dtype)
+
+
+def generator_of(seed: Any) -> np.random.Generator:
+    """Returns the random generator that a seed makes; a Generator is returned as it is.
+
+    Raises:
+        InputError: the seed is neither an integer from 0 on nor a Generator.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(f"seed is {shown(seed)}; it must be an integer from 0 on, or a Generator") from None
 
 
 def encoder_parameters(config: BertConfig) -> int:

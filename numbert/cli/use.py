@@ -1,4 +1,4 @@
-"""The commands that use a model, fill-mask, next-sentence and embed, and download and convert, which get one."""
+"""The commands that use a model: fill-mask, next-sentence, embed, generate; and download and convert, to get one."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ def add_to(commands: Commands) -> None:
     p.add_argument("--output", type=Path, metavar="X.npy", help="write a new .npy file and print no numbers")
     p.add_argument("--batch-size", type=int, default=32, metavar="B", help="texts at a time (32)")
     _takes_model(p)
+    gives_json(p)
+
+    p = commands.add("generate", _generate, "write on after each text, with a decoder")
+    p.add_argument("text", nargs="+", metavar="TEXT", help="what to go on from; - reads lines from stdin")
+    p.add_argument("--model", type=Path, metavar="DIR", help="the folder of a decoder; it must be named")
+    p.add_argument("--max-new-tokens", type=int, default=20, metavar="N", help="how many, at most (20)")
+    p.add_argument("--do-sample", action="store_true", help="draw each token (the most probable one is taken)")
+    p.add_argument(
+        "--temperature", type=float, default=1.0, metavar="R", help="of sampling; below 1 more cautious (1)"
+    )
+    p.add_argument("--top-k", type=int, metavar="K", help="sample from the K most probable pieces (all)")
+    p.add_argument("--top-p", type=float, metavar="P", help="sample from the pieces that together reach P (all)")
+    p.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (0)")
+    p.add_argument("--num-beams", type=int, default=1, metavar="B", help="beams of a beam search (1, no search)")
+    p.add_argument("--length-penalty", type=float, default=1.0, metavar="R", help="of beam search (1)")
+    p.add_argument("--eos-token-id", type=int, metavar="ID", help="what ends a text (config.json's, or [SEP])")
+    p.add_argument("--no-cache", action="store_true", help="compute all anew for each token: the same, slower")
     gives_json(p)
 
     p = commands.add("download", _download, "fetch a published BERT from a Hugging Face hub")
@@ -110,6 +127,41 @@ def _embed(options: argparse.Namespace) -> int:
     else:
         for vector in vectors:
             print(" ".join(f"{number:.6g}" for number in vector))
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from numbert.bert.tasks.causal import BertLMHeadModel
+    from numbert.files.tokenizer import load_tokenizer
+    from numbert.inference import generate_text
+
+    if options.model is None:
+        raise InputError("name a decoder with --model DIR; the model that comes with numbert is none")
+    folder = model_folder(options.model)
+    texts = _texts(options)
+    tokenizer, model = load_tokenizer(folder), BertLMHeadModel.from_pretrained(folder)
+
+    def show(piece: str) -> None:
+        print(piece, end="", flush=True)
+
+    written = generate_text(
+        model,
+        tokenizer,
+        texts,
+        options.max_new_tokens,
+        None if options.json else show,
+        do_sample=options.do_sample,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        num_beams=options.num_beams,
+        length_penalty=options.length_penalty,
+        eos_token_id=options.eos_token_id,
+        use_cache=not options.no_cache,
+    )
+    if options.json:
+        print(json.dumps([one.to_dict() for one in written], indent=2))
     return 0
 
 

@@ -1,10 +1,11 @@
-"""Writes tests/parity/*.safetensors: what PyTorch computes for each case, and in 60 steps of training.
+"""Writes tests/parity/*.safetensors: what PyTorch computes for each case, in training, and writes after prompts.
 
 Needs torch and transformers:
 
     python tests/helpers/make_parity.py
 """
 
+import generation_cases
 from parity_cases import CASES, torch_numbers
 from places import STORED
 from safetensors.numpy import save_file
@@ -18,6 +19,7 @@ if __name__ == "__main__":
     STORED.mkdir(exist_ok=True)
     files = {STORED / f"{name}.safetensors": torch_numbers(case) for name, case in CASES.items()}
     files[FILE] = torch_training(SEED)
+    files[generation_cases.FILE] = generation_cases.to_store()
     for file, numbers in files.items():
         save_file(numbers, file, metadata=made_by)
         print(f"{file.stem}: {file.stat().st_size // 1024} KB")

@@ -12,6 +12,7 @@ MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
+GENERATION = "bert/test_generation.py"
 
 MUTANTS = [
     Mutant(
@@ -645,5 +646,109 @@ MUTANTS = [
         "        self.forget()\n",
         "gradients of the old size, to which the next backward adds",
         tests=(ACCESS,),
+    ),
+    Mutant(
+        "positions-count-the-padding",
+        "bert/tasks/decoding.py",
+        "np.maximum(np.cumsum(mask, axis=1) - 1, 0)",
+        "np.cumsum(np.ones_like(mask), axis=1) - 1",
+        "what is right without padding: a shorter prompt gets other tokens in a batch than alone",
+        tests=(f"{GENERATION}::TestLeftPadding", f"{GENERATION}::test_the_same_tokens_as_transformers"),
+    ),
+    Mutant(
+        "a-cache-of-other-beams",
+        "bert/tasks/decoding.py",
+        "        logits_of.take(rows)\n",
+        "",
+        "the tokens follow the beams and the cache does not: each beam goes on from another's keys",
+        tests=(f"{GENERATION}::test_the_same_tokens_as_transformers",),
+    ),
+    Mutant(
+        "all-beams-begin",
+        "bert/tasks/decoding.py",
+        "np.full((b, num_beams), NOT_BEGUN)",
+        "np.zeros((b, num_beams))",
+        "equal beams have equal candidates: the search follows one beginning num_beams times",
+        tests=(f"{GENERATION}::TestBeamSearch", f"{GENERATION}::test_the_same_tokens_as_transformers"),
+    ),
+    Mutant(
+        "as-many-candidates-as-beams",
+        "bert/tasks/decoding.py",
+        "largest(totals, 2 * num_beams)",
+        "largest(totals, num_beams)",
+        "where one of them ends, no other takes its place",
+        tests=(f"{GENERATION}::test_the_same_tokens_as_transformers",),
+    ),
+    Mutant(
+        "any-end-is-a-hypothesis",
+        "bert/tasks/decoding.py",
+        "if rank < num_beams:",
+        "if True:",
+        "an end that is less probable than num_beams continuations counts as one of the best texts",
+        tests=(f"{GENERATION}::test_the_same_tokens_as_transformers",),
+    ),
+    Mutant(
+        "length-penalty-multiplied",
+        "bert/tasks/decoding.py",
+        "np.float64(log_prob) / np.float64(length)",
+        "np.float64(log_prob) * np.float64(length)",
+        "scores are negative, so that it favours what it should not",
+        tests=(f"{GENERATION}::TestBeamSearch", f"{GENERATION}::test_the_same_tokens_as_transformers"),
+    ),
+    Mutant(
+        "an-ended-text-goes-on",
+        "bert/tasks/decoding.py",
+        "            tokens = np.where(ended, pad, tokens)\n",
+        "",
+        "what follows the end is text, in every row but the longest",
+        tests=(f"{GENERATION}::TestGreedy", f"{GENERATION}::test_the_same_tokens_as_transformers"),
+    ),
+    Mutant(
+        "top-p-without-the-piece-that-reaches-it",
+        "bert/tasks/decoding.py",
+        "before = np.cumsum(ordered, axis=-1) - ordered",
+        "before = np.cumsum(ordered, axis=-1)",
+        "of a piece that has more than top_p alone, nothing is left",
+        tests=(f"{GENERATION}::TestSamplingProbs",),
+    ),
+    Mutant(
+        "temperature-multiplied",
+        "bert/tasks/decoding.py",
+        "scores = scores / temperature",
+        "scores = scores * temperature",
+        "hot is cold",
+        tests=(f"{GENERATION}::TestSamplingProbs",),
+    ),
+    Mutant(
+        "a-point-on-the-edge-falls-before-it",
+        "bert/tasks/decoding.py",
+        "(cumulative > points[:, None])",
+        "(cumulative >= points[:, None])",
+        "once in 2^53 draws a piece whose probability is 0",
+        tests=(f"{GENERATION}::TestSamplingProbs",),
+    ),
+    Mutant(
+        "sampled-from-the-models-own-generator",
+        "bert/tasks/generation.py",
+        "rng = generator_of(seed)",
+        "rng = self.rng",
+        "what is written depends on what was done before, and training on what was written",
+        tests=(f"{GENERATION}::TestSampling",),
+    ),
+    Mutant(
+        "generated-with-dropout",
+        "bert/tasks/generation.py",
+        "with no_grad(), without_dropout(self.bert, self.cls):",
+        "with no_grad():",
+        "a model that was just trained writes with a tenth of its numbers at 0",
+        tests=(f"{GENERATION}::TestWhatItComputes",),
+    ),
+    Mutant(
+        "left-in-eval",
+        "bert/tasks/generation.py",
+        "            module.training = True\n",
+        "            pass\n",
+        "a sample in the middle of training, and the rest of it has no dropout",
+        tests=(f"{GENERATION}::TestWhatItComputes",),
     ),
 ]

@@ -12,6 +12,7 @@ from numbert.bert.inputs import checked_labels, left_out
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import CausalLMOutput, returns_dict
 from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.tasks.generation import GenerationMixin
 from numbert.bert.tasks.pretraining import no_loss, tied_weight
 from numbert.config import BertConfig
 from numbert.errors import InputError
@@ -19,10 +20,11 @@ from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
 
 
-class BertLMHeadModel(BertPreTrainedModel):
+class BertLMHeadModel(GenerationMixin, BertPreTrainedModel):
     """BertModel without pooler, with the head for masked tokens, which here predicts the token that follows.
 
-    `BertPreTrainedModel` describes the arguments. With `is_decoder=True` a token sees only those before it.
+    `BertPreTrainedModel` describes the arguments. With `is_decoder=True` a token sees only those before it,
+    and the model can write on after a text: `GenerationMixin.generate`.
     """
 
     def __init__(
