@@ -90,8 +90,10 @@ def rows_of(batch: Mapping[str, Any], labels: list[str]) -> Iterator[dict[str, A
     if not any(name in arrays for name in labels):
         raise no_labels(labels)
     main = next((name for name in ("input_ids", "inputs_embeds") if name in arrays), None)
-    if main is None or not arrays[main].ndim:
-        raise InputError("a batch has no rows of input_ids or inputs_embeds")
+    if main is None:
+        raise InputError("a batch has neither input_ids nor inputs_embeds")
+    if not arrays[main].ndim:
+        raise InputError(f"{main} has shape (); it must have a row for each example")
     b = len(arrays[main])
     for name, array in arrays.items():
         # One row of these is every example's, as for the model.
@@ -105,7 +107,7 @@ def rows_of(batch: Mapping[str, Any], labels: list[str]) -> Iterator[dict[str, A
 
 def no_labels(labels: list[str]) -> InputError:
     """Returns the error for a batch without a loss."""
-    return InputError(f"a batch has no {' and '.join(labels)}; head_importance needs the loss")
+    return InputError(f"a batch has no {' and no '.join(labels)}; head_importance needs the loss")
 
 
 @contextlib.contextmanager
