@@ -155,7 +155,7 @@ def place(name: str, otherwise: str, published: str = "") -> str:
     """Where numbert has what a published class calls `name`, in Markdown; a class of the same name comes first."""
     classes = (registry.BertPreTrainedModel, *registry.MODELS)
     for only in (published, None):
-        for cls, owner in ((cls, owner) for cls in classes for owner in cls.__mro__):
+        for cls, owner in [(model, base) for model in classes for base in model.__mro__]:
             if only not in (None, owner.__name__):
                 continue
             if name in vars(owner) and owner.__module__.startswith("numbert."):

@@ -42,6 +42,7 @@ __all__ = [
     "get_extended_attention_mask",
     "get_head_mask",
     "gradcheck",
+    "head_importance",
     "keep_saved",
     "load_tokenizer",
     "next_sentence",
@@ -53,8 +54,13 @@ __all__ = [
 
 # What takes long to load and is not always needed.
 if TYPE_CHECKING:
+    from numbert.inside.importance import head_importance
     from numbert.proof import GradcheckError, gradcheck
-_LATER = {"GradcheckError": "numbert.proof", "gradcheck": "numbert.proof"}
+_LATER = {
+    "GradcheckError": "numbert.proof",
+    "gradcheck": "numbert.proof",
+    "head_importance": "numbert.inside.importance",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -174,13 +174,17 @@ class BertConfig:
             checked = {_as_layer(layer): _as_heads(heads) for layer, heads in self.pruned_heads.items()}
         except (InputError, AttributeError):  # the latter: no dict
             checked = None
-        if checked is None or not all(
-            0 <= layer < layers and all(0 <= head < h for head in heads) and len(heads) < h
-            for layer, heads in checked.items()
+        if (
+            checked is None
+            or len(checked) < len(self.pruned_heads)
+            or not all(
+                0 <= layer < layers and all(0 <= head < h for head in heads) and len(heads) < h
+                for layer, heads in checked.items()
+            )
         ):
             raise InputError(
                 f"pruned_heads is {shown(self.pruned_heads)}; it must be a dict from layers, 0 to {layers - 1}, "
-                f"to lists of heads, 0 to {h - 1}, with a head left in each"
+                f"to lists of heads, 0 to {h - 1}, with a head left in each and no layer twice"
             )
         self.pruned_heads = checked
 

@@ -265,13 +265,14 @@ class BertAttention(Module):
         """Takes heads out: their rows of query, key and value, and their columns of the output's dense layer.
 
         The attention then computes what it did with a head mask of 0 there, with smaller products. Gradients are
-        set to None. It may be called several times.
+        set to None, and a forward before it can no longer be undone. It may be called several times.
 
         Args:
             heads: numbers of heads, as the configuration counts them.
 
         Raises:
-            InputError: a head does not exist or is pruned already, or none would be left.
+            InputError: a head does not exist, is pruned already or named twice, or none would be left. Then
+                nothing is pruned.
         """
         heads = heads_to_prune(heads, self.pruned_heads, self.self.configured_heads)
         if not heads:
@@ -286,3 +287,4 @@ class BertAttention(Module):
         self.self.heads_left = left
         self.self.num_attention_heads = len(left)
         self.self.all_head_size = len(numbers)
+        self.forget()

@@ -211,7 +211,8 @@ def checked_head_mask(
     """Returns `get_head_mask` [n,1,h,1,1] in the model's dtype; None stays None.
 
     Raises:
-        InputError: the mask has another shape, holds no numbers, or is complex and the model is not.
+        InputError: the mask has another shape, holds no numbers, is complex and the model is not, or has a number
+            that is not finite in the model's dtype.
     """
     mask = get_head_mask(head_mask, num_hidden_layers)
     if mask is None:
@@ -221,7 +222,13 @@ def checked_head_mask(
         raise InputError(f"head_mask has {mask.shape[2]} heads; for this model it must be {wanted}")
     if mask.dtype.kind == "c" and dtype.kind != "c":
         raise InputError(f"head_mask is {mask.dtype}, the model is {dtype}")
-    return mask.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        mask = mask.astype(dtype, copy=False)
+    wrong = ~np.isfinite(mask)
+    if wrong.any():
+        layer, _, head, _, _ = np.argwhere(wrong)[0]
+        raise InputError(f"head_mask has {mask[layer, 0, head, 0, 0]} for a head; it must be a finite number")
+    return mask
 
 
 def checked_states(name: str, states: ArrayLike, b: int, hidden_size: int, dtype: np.dtype[Any]) -> Array:

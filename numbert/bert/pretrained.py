@@ -99,15 +99,16 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
     def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
         """Takes heads out of the self-attention of some layers (see `BertAttention.prune_heads`).
 
-        `config.pruned_heads` says which are gone, so that a saved model is read back without them. An optimizer
-        that has the model's parameters must be made anew.
+        `config.pruned_heads` says which are gone, so that a saved model is read back without them. Gradients of
+        what is made smaller are set to None, and a forward before it can no longer be undone. An optimizer that
+        has updated the model's parameters must be made anew. docs/pruning.md shows how heads are chosen.
 
         Args:
             heads_to_prune: for the number of a layer the numbers of its heads, as the configuration counts them.
 
         Raises:
-            InputError: a layer or head does not exist, a head is pruned already, or a layer would have none left.
-                Then nothing is pruned.
+            InputError: a layer or head does not exist, a head is pruned already or named twice, or a layer would
+                have none left. Then nothing is pruned.
         """
         if not isinstance(heads_to_prune, Mapping):
             raise InputError(f"heads_to_prune is {shown(heads_to_prune)}; it must be a dict of lists, one a layer")
@@ -117,7 +118,7 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
         for number, heads in heads_to_prune.items():
             layer = as_integer("a layer in heads_to_prune", number)
             if not 0 <= layer < n:
-                raise InputError(f"heads_to_prune has layer {layer}; the model has {n}")
+                raise InputError(f"heads_to_prune has layer {shown(layer)}; there are {n}, counted from 0")
             try:
                 checked[layer] = heads_to_prune_of(heads, layers[layer].attention.pruned_heads, h)
             except InputError as error:
@@ -126,6 +127,7 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
             if heads:
                 layers[layer].attention.prune_heads(heads)
                 self.config.pruned_heads[layer] = sorted(layers[layer].attention.pruned_heads)
+                self.forget()
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Raises InputError: only a BertLMHeadModel writes on after a text. See `GenerationMixin.generate`."""
@@ -231,15 +233,23 @@ def generator_of(seed: Any) -> np.random.Generator:
 
 
 def encoder_parameters(config: BertConfig) -> int:
-    """Counts the numbers that a BertModel without pooler learns."""
+    """Counts the numbers that a BertModel without pooler learns, before heads are pruned."""
     e, f = config.hidden_size, config.intermediate_size
     tables = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * e
-    attention = 4 * (e * e + e)
-    feed_forward = 2 * e * f + f + e
-    return tables + 2 * e + config.num_hidden_layers * (attention + feed_forward + 4 * e)
+    attention = (4 * (e * e + e) + 2 * e) * (2 if config.add_cross_attention else 1)
+    feed_forward = 2 * e * f + f + e + 2 * e
+    return tables + 2 * e + config.num_hidden_layers * (attention + distances(config) + feed_forward)
 
 
 def largest_parameter(config: BertConfig) -> int:
     """Counts the numbers in the largest array of a BertModel."""
     e, f = config.hidden_size, config.intermediate_size
-    return e * max(config.vocab_size, config.max_position_embeddings, config.type_vocab_size, e, f)
+    rows = max(config.vocab_size, config.max_position_embeddings, config.type_vocab_size, e, f)
+    return max(e * rows, distances(config))
+
+
+def distances(config: BertConfig) -> int:
+    """Counts the numbers in a layer's table of distances."""
+    if config.position_embedding_type == "absolute":
+        return 0
+    return (2 * config.max_position_embeddings - 1) * config.attention_head_size

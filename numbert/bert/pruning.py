@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -19,17 +19,23 @@ def heads_to_prune(heads: Iterable[int], pruned: set[int], h: int) -> set[int]:
         h: the number of heads in the configuration.
 
     Raises:
-        InputError: a head is no integer from 0 to h - 1, is pruned already, or none would be left.
+        InputError: a head is no integer from 0 to h - 1, is pruned already or named twice, or none would be left.
     """
-    if isinstance(heads, str | bytes) or not isinstance(heads, Iterable):
+    try:
+        numbers = None if isinstance(heads, str | bytes | Mapping) else iter(heads)
+    except TypeError:  # an array without axes is an Iterable, too
+        numbers = None
+    if numbers is None:
         raise InputError(f"the heads to prune are {shown(heads)}; they must be a list of integers")
     those: set[int] = set()
-    for head in heads:
+    for head in numbers:
         number = as_integer("a head to prune", head)
         if not 0 <= number < h:
-            raise InputError(f"there is no head {number}; there are heads 0 to {h - 1}")
+            raise InputError(f"there is no head {shown(number)}; there are heads 0 to {h - 1}")
         if number in pruned:
             raise InputError(f"head {number} is pruned already")
+        if number in those:
+            raise InputError(f"head {number} is named twice")
         those.add(number)
     if len(pruned | those) == h:
         raise InputError(f"all {h} heads of a layer cannot be pruned; one must be left")

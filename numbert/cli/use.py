@@ -1,4 +1,4 @@
-"""The commands that use a model: fill-mask, next-sentence, embed, generate; and download and convert, to get one."""
+"""The commands that use a model: fill-mask, next-sentence, embed, generate; and those that get one, as convert does."""
 
 from __future__ import annotations
 

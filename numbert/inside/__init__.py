@@ -1,1 +1,1 @@
-"""Looking inside a model: its parameters, the shapes of its layers' outputs, the names in its files."""
+"""Looking inside a model: its parameters, shapes of outputs, names in its files, the importance of its heads."""

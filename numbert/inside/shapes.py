@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,8 @@ class LayerShape:
     Attributes:
         name: the layer's dotted name; "NAME/FIELD" or "NAME/INDEX" for one of several outputs, and
             "NAME.saved.KEY" for what the layer remembers.
-        letters: the shape in letters, such as ("b", "l", "e").
+        letters: the shape in letters, such as ("b", "l", "e"). In a layer with pruned heads "h" counts those that
+            are left, and "h*d" their joined sizes.
         numbers: the shape in numbers.
     """
 
@@ -71,6 +73,7 @@ def shapes(
         intermediate_size=TWIN["f"],
         max_position_embeddings=TWIN["l"],
         pad_token_id=None,
+        pruned_heads={layer: [0] for layer, heads in config.pruned_heads.items() if heads},
         output_attentions=False,
         output_hidden_states=False,
         return_dict=True,
@@ -86,12 +89,13 @@ def shapes(
         with no_grad():
             twin(ids, token_type_ids=ids)
 
-    letter_of = {size: letter for letter, size in TWIN.items()}
+    of_whole = {size: letter for letter, size in TWIN.items()}
+    left = TWIN["h"] - 1  # heads in the twin's pruned layers
+    of_pruned = {**of_whole, left: "h", left * TWIN["d"]: "h*d"}
     number_of = {
         "b": batch,
         "l": length,
         "r": length,
-        "h": config.num_attention_heads,
         "d": config.attention_head_size,
         "e": config.hidden_size,
         "f": config.intermediate_size,
@@ -99,6 +103,11 @@ def shapes(
     }
     table = []
     for name, shape in rows:
+        pruned = re.search(r"encoder\.layer\.(\d+)\.attention\.", name)
+        gone = len(config.pruned_heads.get(int(pruned[1]), ())) if pruned else 0
+        letter_of = of_pruned if gone else of_whole
+        number_of["h"] = config.num_attention_heads - gone
+        number_of["h*d"] = number_of["h"] * config.attention_head_size
         letters = [letter_of.get(size, str(size)) for size in shape]
         if letters.count("l") == 2:  # queries against keys
             letters[-1] = "r"

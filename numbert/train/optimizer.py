@@ -103,8 +103,15 @@ class AdamW:
 
         Raises:
             ValueError: a gradient has another shape than its parameter.
-            InputError: a parameter was resized after an earlier step.
+            InputError: a parameter was resized, or lost its pruned heads, after an earlier step. Then nothing is
+                updated.
         """
+        for parameter, moments in self.moments.items():
+            if moments.m.shape != parameter.shape:
+                raise InputError(
+                    f"AdamW has moments of shape {moments.m.shape} for a parameter of shape {parameter.shape}, "
+                    "which was resized since; make a new AdamW"
+                )
         for group in self.groups:
             for parameter in group["params"]:
                 if parameter.trainable and parameter.grad is not None:
@@ -183,11 +190,6 @@ class AdamW:
             zeros = np.zeros_like(parameter.data)
             self.moments[parameter] = Moments(0, zeros, zeros.copy())
         moments = self.moments[parameter]
-        if moments.m.shape != parameter.shape:
-            raise InputError(
-                f"AdamW has moments of shape {moments.m.shape} for a parameter of shape {parameter.shape}, "
-                "which was resized since; make a new AdamW"
-            )
         moments.step += 1
         beta1, beta2 = betas
         # lr m' / (sqrt(v') + eps) with the two corrections taken out of the arrays:

@@ -1,6 +1,6 @@
 """Bugs that people really make when they write BERT and its backward: a file for each package of numbert."""
 
-from mutants import bert, cli, files, inference, nn, pretrain, text, train
+from mutants import bert, cli, files, inference, inside, nn, pretrain, text, train
 
 MUTANTS = [
     *nn.MUTANTS,
@@ -9,6 +9,7 @@ MUTANTS = [
     *text.MUTANTS,
     *train.MUTANTS,
     *inference.MUTANTS,
+    *inside.MUTANTS,
     *pretrain.MUTANTS,
     *cli.MUTANTS,
 ]

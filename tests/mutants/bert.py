@@ -7,6 +7,7 @@ CONTRACT = "nn/test_layer_contract.py"
 MODEL = "bert/test_model.py"
 CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 DECODER = "bert/test_decoder.py"
+HEADS = "bert/test_heads.py"
 INFERENCE = "inference/test_inference.py"
 MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
@@ -666,8 +667,8 @@ MUTANTS = [
     Mutant(
         "all-beams-begin",
         "bert/tasks/decoding.py",
-        "np.full((b, num_beams), NOT_BEGUN)",
-        "np.zeros((b, num_beams))",
+        "np.where(np.arange(num_beams) == 0, 0.0, NOT_BEGUN)",
+        "np.zeros(num_beams)",
         "equal beams have equal candidates: the search follows one beginning num_beams times",
         tests=(f"{GENERATION}::TestBeamSearch", f"{GENERATION}::test_the_same_tokens_as_transformers"),
     ),
@@ -750,5 +751,107 @@ MUTANTS = [
         "            pass\n",
         "a sample in the middle of training, and the rest of it has no dropout",
         tests=(f"{GENERATION}::TestWhatItComputes",),
+    ),
+    Mutant(
+        "head-mask-before-softmax",
+        "bert/attention.py",
+        (
+            "        attention_probs = self.probs(attention_scores)\n"
+            "        if head_mask is not None:\n"
+            "            attention_probs = self.head_mask(attention_probs, head_mask)\n"
+        ),
+        (
+            "        attention_probs = self.probs(attention_scores)\n"
+            "        if head_mask is not None:\n"
+            "            self.head_mask(attention_probs, head_mask)\n"
+            "            attention_probs = self.probs(attention_scores * head_mask)\n"
+        ),
+        "scores of 0 are no attention left out, but attention to all keys alike",
+        tests=(HEADS, GRADCHECK),
+    ),
+    Mutant(
+        "head-mask-of-every-second-layer-kept",
+        "bert/model.py",
+        "d_head_mask.sum(axis=0) if len(saved.head_mask_shape) == 1 else d_head_mask",
+        "d_head_mask[-1] if len(saved.head_mask_shape) == 1 else d_head_mask",
+        "a mask [h] is used in every layer, and only the last layer's gradient is given back",
+        tests=(HEADS, GRADCHECK),
+    ),
+    Mutant(
+        "head-mask-of-cross-attention-forgotten",
+        "bert/layer.py",
+        "        d_head_mask += d_cross_head_mask[0]\n",
+        "",
+        "the same mask went into both attentions",
+        tests=(HEADS, GRADCHECK),
+    ),
+    Mutant(
+        "columns-of-other-heads-pruned",
+        "bert/attention.py",
+        "        keep_columns(self.output.dense, numbers)\n",
+        "        keep_columns(self.output.dense, np.arange(len(numbers)))\n",
+        "the last columns are cut off: the shapes fit, and the heads that are left are read by others' weights",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "heads-counted-anew-after-pruning",
+        "bert/pruning.py",
+        "    places = left if before is None else np.searchsorted(before, left)\n",
+        "    places = np.arange(len(left)) if before is not None else left\n",
+        "the second pruning takes the first heads that are left, whichever were named",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "heads-interleaved-in-pruning",
+        "bert/pruning.py",
+        "(places[:, None] * d + np.arange(d)).reshape(-1)",
+        "(places[:, None] + len(places) * np.arange(d)).reshape(-1)",
+        "the numbers of one head stand side by side, not one in each group",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "bias-pruned-from-the-front",
+        "bert/pruning.py",
+        "linear.bias.data[numbers], None\n",
+        "linear.bias.data[: len(numbers)], None\n",
+        "the bias of query, key and value is cut to fit, and belongs to other heads",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "pruned-in-one-layer-before-the-next-is-checked",
+        "bert/pretrained.py",
+        "                checked[layer] = heads_to_prune_of(heads, layers[layer].attention.pruned_heads, h)\n",
+        (
+            "                checked[layer] = heads_to_prune_of(heads, layers[layer].attention.pruned_heads, h)\n"
+            "                layers[layer].attention.prune_heads(checked[layer])\n"
+            "                self.config.pruned_heads[layer] = sorted(layers[layer].attention.pruned_heads)\n"
+            "                checked[layer] = set()\n"
+        ),
+        "an error leaves a model that is pruned in half",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "pruned-heads-of-all-who-share-a-configuration",
+        "bert/pretrained.py",
+        "        self.config = dataclasses.replace(config)  # the model's own: pruning changes it\n",
+        "        self.config = config\n",
+        "a second model of the configuration is saved as if it were pruned",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "a-forward-survives-pruning",
+        "bert/pretrained.py",
+        "                self.forget()\n",
+        "",
+        "backward runs the checkpointed layers again, with other heads than forward had",
+        tests=(HEADS,),
+    ),
+    Mutant(
+        "head-mask-nan-taken",
+        "bert/inputs.py",
+        "    wrong = ~np.isfinite(mask)\n",
+        "    wrong = mask > np.inf\n",
+        "not a number anywhere, and the model says nothing",
+        tests=(HEADS,),
     ),
 ]

@@ -588,4 +588,26 @@ MUTANTS = [
         "model.to(np.float16): sums of a thousand squares overflow, and the model answers NaN",
         tests=(MODEL,),
     ),
+    Mutant(
+        "head-mask-gradient-of-each-query",
+        "nn/attention.py",
+        "        d_head_mask = summed_to(d_output * saved.attention_probs, saved.head_mask.shape)\n",
+        (
+            "        d_head_mask = (d_output * saved.attention_probs).sum(axis=(0, 2, 3), keepdims=True)\n"
+            "        d_head_mask /= d_output.shape[0]\n"
+        ),
+        "the mean over the batch in place of the sum",
+        tests=(GRADCHECK, "bert/test_heads.py"),
+    ),
+    Mutant(
+        "head-mask-gradient-of-masked-probs",
+        "nn/attention.py",
+        "        return attention_probs * head_mask\n",
+        (
+            "        self.saved.attention_probs = attention_probs * head_mask\n"
+            "        return attention_probs * head_mask\n"
+        ),
+        "the number counts twice, and a head with 0 seems never to matter",
+        tests=(GRADCHECK,),
+    ),
 ]
