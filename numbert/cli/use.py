@@ -1,4 +1,4 @@
-"""The commands that use a model: fill-mask, next-sentence, embed, generate; and those that get one, as convert does."""
+"""The commands that use a model, such as fill-mask and generate; and download and convert, which get one."""
 
 from __future__ import annotations
 
