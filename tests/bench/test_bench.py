@@ -163,8 +163,10 @@ def test_a_timed_step_moves_every_weight_and_leaves_no_gradient(config):
 
 def test_the_kernels_equal_their_plain_forms(config):
     timings = time_kernels(config, B, L, rounds=1, seed=0)  # raises where they differ
-    assert {"gelu", "softmax", "layer_norm", "layer_norm_backward"} <= {one.name for one in timings}
-    assert all(one.difference < 2e-6 for one in timings)
+    differences = {one.name: one.difference for one in timings}
+    assert {"gelu", "softmax", "layer_norm", "layer_norm_backward"} <= set(differences)
+    assert differences.pop("relative_scores_backward") < 1e-5  # sums over the whole batch, of about 10
+    assert all(difference < 2e-6 for difference in differences.values())
 
 
 def test_a_profile_counts_each_span_of_time_once(monkeypatch):
@@ -254,7 +256,7 @@ def test_the_result_is_json(config, without_peers):
     read = json.loads(json.dumps(result.to_dict()))
     assert [race["name"] for race in read["races"]] == ["forward", "train"]
     assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
-    assert len(read["kernels"]) == 10
+    assert len(read["kernels"]) == 12
     assert [one["name"] for one in read["profiles"]] == ["forward", "train"]
     assert read["memory"]["checkpointed"]["peak"] > 0
 

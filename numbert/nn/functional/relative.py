@@ -93,6 +93,9 @@ def relative_scores_backward(
 ) -> tuple[Array, Array | None, Array]:
     """`relative_scores_backward_plain` with the gradient written into the slanted view, then matrix products.
 
+    Around the slanted view are zeros, and 0 times infinity would be NaN where the plain form has no term: if not
+    all numbers are finite, the plain form is computed.
+
     Args:
         d_scores: [b,h,l,r]
         query: [b,h,l,d]
@@ -104,6 +107,8 @@ def relative_scores_backward(
     """
     b, h, length, key_length = d_scores.shape
     rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
+    if not all(np.isfinite(x).all() for x in (rows, query, key) if x is not None):
+        return relative_scores_backward_plain(d_scores, query, key, table)
     scale = 1 / math.sqrt(query.shape[-1])
     d_table = np.zeros_like(table)
     d_rows = _rows_in_use(d_table, length, key_length)  # a view of it
