@@ -60,9 +60,10 @@ def relative_scores(query: Array, key: Array | None, table: Array, key_length: i
     """
     length, d = query.shape[2:]
     rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
-    scores = _of_query(query @ rows.T, key_length).copy()  # [b,h,l,l+r-1] -> [b,h,l,r]
-    if key is not None:
-        scores += _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
+    of_query = _of_query(query @ rows.T, key_length)  # [b,h,l,l+r-1] -> [b,h,l,r]
+    if key is None:
+        return of_query / math.sqrt(d)
+    scores = of_query + _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
     scores /= math.sqrt(d)
     return scores
 
