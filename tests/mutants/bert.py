@@ -10,6 +10,8 @@ DECODER = "bert/test_decoder.py"
 INFERENCE = "inference/test_inference.py"
 MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
+CHUNKS = "bert/test_chunks.py"
+RELATIVE = "bert/test_relative.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
 
@@ -645,5 +647,69 @@ MUTANTS = [
         "        self.forget()\n",
         "gradients of the old size, to which the next backward adds",
         tests=(ACCESS,),
+    ),
+    Mutant(
+        "key-of-a-distance-gets-no-gradient",
+        "bert/positions.py",
+        "if d_key_layer is None:  # relative_key",
+        "if True:  # relative_key",
+        "relative_key_query's second term in forward only",
+        gradient=True,
+    ),
+    Mutant(
+        "distance-of-the-key-forgotten",
+        "bert/positions.py",
+        "key = key_layer if self.with_key else None",
+        "key = None",
+        "relative_key_query as relative_key: forward and backward agree with each other",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "query-of-a-distance-gets-no-gradient",
+        "bert/attention.py",
+        "            d_query_layer += d_query_relative\n",
+        "",
+        "the query went into two terms of a sum, one gives a gradient back",
+        gradient=True,
+    ),
+    Mutant(
+        "table-of-distances-as-long-as-the-text",
+        "bert/positions.py",
+        "shape = (2 * config.max_position_embeddings - 1, config.attention_head_size)",
+        "shape = (2 * config.max_position_embeddings, config.attention_head_size)",
+        "a row for each of 2 p distances, of which there are 2 p - 1: no published file fits",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "distances-to-another-text",
+        "bert/layer.py",
+        'BertAttention(config, position_embedding_type="absolute", seed=seed, dtype=dtype)',
+        "BertAttention(config, seed=seed, dtype=dtype)",
+        "cross-attention with relative positions, which the published models do not have",
+        tests=(RELATIVE,),
+    ),
+    Mutant(
+        "absolute-positions-added-to-relative-ones",
+        "bert/embeddings.py",
+        'self.absolute = config.position_embedding_type == "absolute"',
+        "self.absolute = True",
+        "the table is in every file, so it seems to belong into the sum",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "dropout-drawn-for-each-chunk",
+        "bert/layer.py",
+        "return in_chunks(part, size, attention_output, kept)",
+        "return in_chunks(part, size, attention_output, None)",
+        "backward runs each chunk again and draws again, so it drops other numbers than forward",
+        tests=(GRADCHECK, CHUNKS),
+    ),
+    Mutant(
+        "a-chunk-that-is-too-long",
+        "bert/layer.py",
+        "        if length % size:\n",
+        "        if size > length:\n",
+        "the last chunk is shorter then, which works, and the published code refuses",
+        tests=(CHUNKS,),
     ),
 ]
