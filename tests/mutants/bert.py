@@ -12,6 +12,7 @@ MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
 CHUNKS = "bert/test_chunks.py"
 RELATIVE = "bert/test_relative.py"
+CACHE = "bert/test_cache.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
 
@@ -711,5 +712,21 @@ MUTANTS = [
         "        if size > length:\n",
         "the last chunk is shorter then, which works, and the published code refuses",
         tests=(CHUNKS,),
+    ),
+    Mutant(
+        "two-texts-write-into-one-cache",
+        "bert/cache.py",
+        "(room.written, room.dtype) == (length, dtype)",
+        "room.dtype == dtype",
+        "a second text that goes on from a cache overwrites the tokens of the first",
+        tests=(CACHE,),
+    ),
+    Mutant(
+        "a-part-of-a-batch-taken-for-the-whole",
+        "bert/cache.py",
+        "    return room if same else None\n",
+        "    return room\n",
+        "beam search puts the rows of a cache in another order",
+        tests=(CACHE,),
     ),
 ]
