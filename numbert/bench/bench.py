@@ -12,8 +12,10 @@ import numpy as np
 
 from numbert.bench import peers
 from numbert.bench.cold_start import cold_start_race
+from numbert.bench.decoding import Decoding, measure_decoding
 from numbert.bench.kernels import KernelTiming, kernels_table, time_kernels
 from numbert.bench.memory import Memory, measure_memory
+from numbert.bench.positions import Positions, time_positions
 from numbert.bench.profile import Profile, profile
 from numbert.bench.race import Absent, Race, hold
 from numbert.bench.workloads import (
@@ -31,9 +33,9 @@ from numbert.errors import InputError
 from numbert.nn.blocks import cpu_count
 from numbert.progress import say
 
-PARTS = ("forward", "train", "kernels", "profile", "memory")
+PARTS = ("forward", "train", "kernels", "profile", "memory", "positions", "decode")
 LENGTH = 128
-MEMORY_LENGTH = 512  # the longest, where memory is scarce
+LONGEST = 512  # where memory is scarce, and a cache is worth most
 
 
 @dataclass
@@ -53,6 +55,8 @@ class BenchResult:
     kernels: list[KernelTiming] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     memory: Memory | None = None
+    positions: Positions | None = None
+    decoding: Decoding | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the measurements as a dict that JSON can hold."""
@@ -64,13 +68,15 @@ class BenchResult:
             "kernels": [kernel.to_dict() for kernel in self.kernels],
             "profiles": [one.to_dict() for one in self.profiles],
             "memory": None if self.memory is None else self.memory.to_dict(),
+            "positions": None if self.positions is None else self.positions.to_dict(),
+            "decode": None if self.decoding is None else self.decoding.to_dict(),
         }
 
 
 def format_result(result: BenchResult) -> str:
     """Formats the result as tables for people to read."""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    repeated = result.races or result.kernels or result.profiles  # all but memory
+    repeated = result.races or result.kernels or result.profiles or result.positions or result.decoding
     how = f"; medians of {result.rounds} rounds, in each of which all take their turns" if repeated else ""
     parts = [
         f"{versions}\n{result.threads} threads for each{how}.\n"
@@ -79,7 +85,7 @@ def format_result(result: BenchResult) -> str:
     parts += [race.table() for race in result.races]
     parts += [kernels_table(result.kernels)] if result.kernels else []
     parts += [one.table() for one in result.profiles]
-    parts += [] if result.memory is None else [result.memory.table()]
+    parts += [one.table() for one in (result.memory, result.positions, result.decoding) if one is not None]
     return "\n\n".join(parts)
 
 
@@ -100,10 +106,12 @@ def bench(
     Args:
         parts: some of PARTS. "forward" and "train" are races with the peers; "kernels" compares the fast forms of
             numbert.nn.functional with the plain ones; "profile" shows where numbert's time goes in forward and in
-            train; "memory" shows what a training step takes without and with gradient checkpointing.
+            train; "memory" shows what a training step takes, without and with gradient checkpointing and
+            chunks of the feed-forward network; "positions" times relative positions beside absolute ones; "decode"
+            shows what one more token costs a decoder, with the cache and without.
         config: the model's sizes; default those of bert-base-cased.
         batch: b.
-        length: l; default 128, and for "memory" 512.
+        length: l; default 128, and for "memory" and "decode" 512.
         padded: whether the sequences have unequal lengths, from l/8 to l.
         cold_start: a model folder and a text, for a race of fresh processes that embed the text.
         rounds: how often each is measured, after a first time that does not count; "memory" is measured once.
@@ -120,7 +128,7 @@ def bench(
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; it must be at least 1")
     config = BertConfig(vocab_size=28996) if config is None else config
-    memory_length = MEMORY_LENGTH if length is None else length
+    longest = LONGEST if length is None else length
     length = LENGTH if length is None else length
     workload = make_workload(config, batch, length, padded, seed)
     result = BenchResult(cpu_count(), rounds, _versions())
@@ -136,7 +144,14 @@ def bench(
         elif part == "kernels":
             result.kernels = time_kernels(config, batch, length, rounds, seed, progress)
         elif part == "memory":
-            result.memory = memory(config, batch, memory_length, padded, seed, progress)
+            result.memory = memory(config, batch, longest, padded, seed, progress)
+        elif part == "positions":
+            about = f"forward and backward of BertForPreTraining, {_training(config, workload)}"
+            result.positions = time_positions(about, config, workload, rounds, seed, progress)
+        elif part == "decode":
+            texts = make_workload(config, batch, longest, False, seed).inputs["input_ids"]
+            about = f"one more token of {batch} texts by BertLMHeadModel, {_sizes(config)}, float32, no gradients"
+            result.decoding = measure_decoding(about, config, texts, rounds, seed, progress)
         else:
             result.profiles = profiles(config, workload, rounds, seed, progress)
     return result
@@ -192,7 +207,7 @@ def profiles(config: BertConfig, workload: Workload, rounds: int, seed: int, pro
 
 
 def memory(config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool) -> Memory:
-    """Measures the memory of a training step (without AdamW), without and with gradient checkpointing."""
+    """Measures the memory of a training step (without AdamW), and of ways to need less of it."""
     workload = make_workload(config, batch, length, padded, seed)
     about = f"forward and backward of BertForPreTraining, {_training(config, workload)}"
     return measure_memory(about, config, batch, length, padded, seed, progress)

@@ -64,6 +64,8 @@ def time_kernels(
     hidden, d_hidden, weight, bias = draw(b, length, e), draw(b, length, e), draw(e), draw(e)
     probs = functional.softmax(scores)
     _, normalized, inverse_std = functional.layer_norm(hidden, weight, bias, EPS)
+    query, key = (draw(b, h, length, config.attention_head_size) for _ in range(2))
+    table = draw(2 * config.max_position_embeddings - 1, config.attention_head_size)
     logits, labels = draw(b * length, e), rng.integers(0, e, b * length)
     # The arguments of each function; the first array is the one whose elements are counted.
     calls: dict[str, tuple[Any, ...]] = {
@@ -76,6 +78,8 @@ def time_kernels(
         "softmax_backward": (d_probs, probs),
         "layer_norm": (hidden, weight, bias, EPS),
         "layer_norm_backward": (d_hidden, normalized, inverse_std, weight),
+        "relative_scores": (query, key, table, length),
+        "relative_scores_backward": (d_probs, query, key, table),
         "cross_entropy": (logits, labels),
     }
     timings = []

@@ -1,8 +1,9 @@
-"""Measuring the memory of a training step without and with gradient checkpointing, each in a fresh process."""
+"""Measuring the memory of a training step, and of ways to need less of it, each in a fresh process."""
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from numbert.errors import InputError
 from numbert.progress import say
 
 MEGABYTE = 1e6
+CHUNK = 64  # positions; of a length that it does not divide, the largest of its divisors that does
 
 
 @dataclass
@@ -103,42 +105,56 @@ def peak_memory() -> int:
 
 @dataclass
 class Memory:
-    """A step without gradient checkpointing, and the same step with it.
+    """A step that remembers everything, and the same step in ways that need less memory.
 
     Attributes:
         about: what was computed, as a sentence.
         plain: the step that remembers everything.
         checkpointed: the step with gradient checkpointing.
-        difference: the largest absolute difference between the two answers.
+        chunked: the step with a feed-forward network that runs in chunks.
+        chunk_size: the number of positions in a chunk.
+        difference: the largest absolute difference between an answer and that of plain.
     """
 
     about: str
     plain: Step
     checkpointed: Step
+    chunked: Step
+    chunk_size: int
     difference: float
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the measurements and the ratios as a dict that JSON can hold."""
-        steps = {"plain": self.plain, "checkpointed": self.checkpointed}
+
+        def measured(step: Step) -> dict[str, Any]:
+            values = {key: value for key, value in vars(step).items() if key != "answer"}
+            ratios = {
+                "peak_ratio": step.peak / self.plain.peak,
+                "seconds_ratio": step.seconds / self.plain.seconds,
+            }
+            return values if step is self.plain else values | ratios
+
         return {
             "about": self.about,
-            **{
-                name: {key: value for key, value in vars(step).items() if key != "answer"}
-                for name, step in steps.items()
-            },
-            "peak_ratio": self.checkpointed.peak / self.plain.peak,
-            "seconds_ratio": self.checkpointed.seconds / self.plain.seconds,
+            "plain": measured(self.plain),
+            "checkpointed": measured(self.checkpointed),
+            "chunked": measured(self.chunked) | {"chunk_size_feed_forward": self.chunk_size},
             "largest_difference": self.difference,
         }
 
     def table(self) -> str:
         """Formats the measurements as a table with notes."""
-        rows = [["", "peak MB", "of it before the step", "seconds"]]
-        for name, step in (("all remembered", self.plain), ("gradient checkpointing", self.checkpointed)):
+        steps = {
+            "all remembered": self.plain,
+            "gradient checkpointing": self.checkpointed,
+            f"chunk_size_feed_forward={self.chunk_size}": self.chunked,
+        }
+        rows = [["", "peak MB", "of it before the step", "seconds", "peak / first", "seconds / first"]]
+        for name, step in steps.items():
             row = [name, f"{step.peak / MEGABYTE:.0f}", f"{step.before / MEGABYTE:.0f}", f"{step.seconds:.3g}"]
+            if step is not self.plain:
+                row += [f"{step.peak / self.plain.peak:.2f}", f"{step.seconds / self.plain.seconds:.2f}"]
             rows.append(row)
-        ratios = self.to_dict()
-        rows.append(["ratio", f"{ratios['peak_ratio']:.2f}", "", f"{ratios['seconds_ratio']:.2f}"])
         gradients = f"{self.plain.gradients / MEGABYTE:.0f} MB"
         notes = [
             "One step each, in a fresh process. The peak is the whole process's: before the step Python, its",
@@ -152,22 +168,30 @@ class Memory:
 def measure_memory(
     about: str, config: BertConfig, batch: int, length: int, padded: bool, seed: int, progress: bool
 ) -> Memory:
-    """Takes both steps, one after the other.
+    """Takes the steps, one after the other.
 
     Args:
         about: what is computed, for the table.
 
     Raises:
         InputError: a process failed, or the system cannot tell how much memory it took.
-        RuntimeError: the two answers differ by more than float32 rounding.
+        RuntimeError: two answers differ by more than float32 rounding.
     """
+    chunk_size = math.gcd(length, CHUNK)
 
-    def step(checkpointing: bool) -> Step:
+    def step(name: str, **changes: Any) -> Step:
         if progress:
-            say(f"memory: {'gradient checkpointing' if checkpointing else 'all remembered'}")
-        fields = config.to_dict() | {"gradient_checkpointing": checkpointing}
+            say(f"memory: {name}")
+        fields = config.to_dict() | {"gradient_checkpointing": False, "chunk_size_feed_forward": 0} | changes
         return Step.in_a_fresh_process(BertConfig.from_dict(fields), batch, length, padded, seed)
 
-    plain, checkpointed = step(False), step(True)
-    answers = [{name: np.array(x) for name, x in one.answer.items()} for one in (plain, checkpointed)]
-    return Memory(about, plain, checkpointed, compare("numbert with gradient checkpointing", *answers))
+    plain = step("all remembered")
+    checkpointed = step("gradient checkpointing", gradient_checkpointing=True)
+    chunked = step("the feed-forward network in chunks", chunk_size_feed_forward=chunk_size)
+
+    def difference(name: str, other: Step) -> float:
+        answers = [{name: np.array(x) for name, x in one.answer.items()} for one in (plain, other)]
+        return compare(f"numbert with {name}", *answers)
+
+    largest = max(difference("gradient checkpointing", checkpointed), difference("chunks", chunked))
+    return Memory(about, plain, checkpointed, chunked, chunk_size, largest)

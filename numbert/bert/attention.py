@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from numbert.bert.cache import KeysAndValues
+from numbert.bert.cache import KeysAndValues, appended
 from numbert.bert.positions import DistanceEmbedding
 from numbert.bert.pruning import (
     all_heads,
@@ -116,8 +116,8 @@ class BertSelfAttention(Module):
         elif past_key_value is not None:
             case = KeysAndValues.SELF_WITH_CACHE
             key_layer, value_layer = self.keys_and_values(hidden_states)  # [b,l,e] -> [b,h,l,d]
-            key_layer = np.concatenate([past_key_value[0], key_layer], axis=2)  # [b,h,r,d]
-            value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)
+            key_layer = appended(past_key_value[0], key_layer)  # [b,h,past,d], [b,h,l,d] -> [b,h,r,d]
+            value_layer = appended(past_key_value[1], value_layer)
         else:
             case = KeysAndValues.SELF
             key_layer, value_layer = self.keys_and_values(hidden_states)  # [b,l,e] -> [b,h,r,d], where r is l

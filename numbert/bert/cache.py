@@ -1,7 +1,8 @@
-"""The keys and values of earlier steps: which of the four cases holds, and the check of a given cache."""
+"""The keys and values of earlier steps: which of the four cases holds, how more are appended, and the check."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -23,6 +24,54 @@ class KeysAndValues(Enum):
     """Self-attention with a cache: those of hidden_states are appended to the cached ones."""
     SELF = 4
     """Neither: they are made of hidden_states."""
+
+
+class Room(np.ndarray[Any, np.dtype[Any]]):
+    """An array [b,h,room,d] that has room for the keys or values of further tokens.
+
+    Attributes:
+        written: how many tokens it holds.
+    """
+
+    written: int
+
+
+_written = threading.Lock()  # two threads may go on from one cache
+
+
+def appended(past: Array, new: Array) -> Array:
+    """Appends keys or values to those of a cache. [b,h,past,d], [b,h,l,d] -> [b,h,r,d].
+
+    The numbers are those of `np.concatenate`, which copies the cache for each token, at several times the cost of
+    attention itself. Here the result is a view of an array twice as long, and what is appended to such a view is
+    written behind it, unless something else is there already: then it is copied. So a cache never changes, and
+    several texts may go on from one.
+    """
+    length, dtype = past.shape[2], np.result_type(past, new)
+    r = length + new.shape[2]
+    room = room_of(past)
+    with _written:
+        if room is not None and (room.written, room.dtype) == (length, dtype) and r <= room.shape[2]:
+            room.written = r
+        else:
+            room = None
+    if room is None:
+        room = Room((*past.shape[:2], 2 * r, past.shape[3]), dtype)
+        room.written = r
+        room[:, :, :length] = past
+    whole = room.view(np.ndarray)
+    whole[:, :, length:r] = new
+    return whole[:, :, :r]
+
+
+def room_of(cache: Array) -> Room | None:
+    """Returns the array whose first tokens a cache is a view of; None if it is another array, or only a part."""
+    room = getattr(cache.base, "base", None)  # a view of its view as np.ndarray
+    if not isinstance(room, Room):
+        return None
+    at, start = (array.__array_interface__["data"][0] for array in (cache, room))
+    same = at == start and cache.strides == room.strides and cache.shape[:2] == room.shape[:2]
+    return room if same else None
 
 
 def checked_past(

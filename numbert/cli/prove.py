@@ -20,9 +20,14 @@ def add_to(commands: Commands) -> None:
     gives_json(p)
 
     p = commands.add("bench", _bench, "time numbert beside torch and onnxruntime, at bert-base-cased's sizes")
-    p.add_argument("part", nargs="*", metavar="PART", help="forward, train (default), kernels, profile, memory")
+    p.add_argument(
+        "part",
+        nargs="*",
+        metavar="PART",
+        help="forward, train (default), kernels, profile, memory, positions, decode",
+    )
     p.add_argument("--batch", type=int, default=8, metavar="B", help="b (8)")
-    p.add_argument("--length", type=int, metavar="L", help="l (128; for memory 512)")
+    p.add_argument("--length", type=int, metavar="L", help="l (128; for memory and decode 512)")
     p.add_argument("--padded", action="store_true", help="sequences of unequal lengths")
     p.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is timed (7; memory once)")
     p.add_argument("--cold-start", type=Path, metavar="DIR", help="time fresh processes that embed a sentence")

@@ -101,7 +101,8 @@ class Beginning:
 
         Positions that the model was not trained on begin as copies of those that it was trained on, from the first
         one again, as in Longformer (Beltagy et al. 2020, section 5): what attention has learned of neighbouring
-        positions then holds among the new ones too.
+        positions then holds among the new ones too. Of relative positions, a distance longer than any that was
+        trained begins as a copy of the longest one in its direction (Shaw et al. 2018, section 3.2, leave it so).
 
         Raises:
             InputError: a weight is missing, is not finite or does not fit, or the configuration asks for what
@@ -122,8 +123,14 @@ class Beginning:
         if (trained, positions) == (config.max_position_embeddings,) * 2:
             return model
         arrays = model.state_dict()
-        name = "bert.embeddings.position_embeddings.weight"
-        arrays[name] = arrays[name][np.arange(positions) % trained]
+        distances = np.arange(1 - positions, positions).clip(1 - trained, trained - 1)
+        rows = {
+            "position_embeddings": np.arange(positions) % trained,
+            "distance_embedding": distances + config.max_position_embeddings - 1,
+        }
+        for name, array in arrays.items():
+            if (table := name.removesuffix(".weight").rpartition(".")[2]) in rows:
+                arrays[name] = array[rows[table]]
         with uninitialized():
             model = BertForPreTraining(
                 dataclasses.replace(config, max_position_embeddings=positions), seed=settings.seed

@@ -3,13 +3,14 @@
 No time is asserted anywhere: a clock on a busy machine proves nothing.
 """
 
+import dataclasses
 import json
 import sys
 
 import numpy as np
 import pytest
 
-from numbert import BertConfig, BertForPreTraining, BertModel, InputError
+from numbert import BertConfig, BertForPreTraining, BertLMHeadModel, BertModel, InputError, no_grad
 from numbert.bench import PARTS, bench, format_result, memory
 from numbert.bench import profile as profiling
 from numbert.bench import race as racing
@@ -178,8 +179,10 @@ def test_a_timed_step_moves_every_weight_and_leaves_no_gradient(config):
 
 def test_the_kernels_equal_their_plain_forms(config):
     timings = time_kernels(config, B, L, rounds=1, seed=0)  # raises where they differ
-    assert {"gelu", "softmax", "layer_norm", "layer_norm_backward"} <= {one.name for one in timings}
-    assert all(one.difference < 2e-6 for one in timings)
+    differences = {one.name: one.difference for one in timings}
+    assert {"gelu", "softmax", "layer_norm", "layer_norm_backward"} <= set(differences)
+    assert differences.pop("relative_scores_backward") < 1e-5  # sums over the whole batch, of about 10
+    assert all(difference < 2e-6 for difference in differences.values())
 
 
 def test_a_profile_counts_each_span_of_time_once(monkeypatch):
@@ -222,17 +225,20 @@ def some_layers():
     return BertConfig(**TINY | sizes | {"max_position_embeddings": 128})
 
 
-def test_checkpointing_takes_less_memory_for_the_same_gradients(some_layers):
+def test_checkpointing_and_chunks_take_less_memory_for_the_same_gradients(some_layers):
     result = bench(["memory"], config=some_layers, batch=16, length=128)
-    plain, checkpointed = result.memory.plain, result.memory.checkpointed
-    used, used_with = (step.peak - step.before for step in (plain, checkpointed))
-    assert 0 < used_with < used / 2
+    plain = result.memory.plain
+    steps = (plain, result.memory.checkpointed, result.memory.chunked)
+    used, used_with_checkpoints, used_with_chunks = (step.peak - step.before for step in steps)
+    assert 0 < used_with_checkpoints < used / 2
+    assert used_with_checkpoints < used_with_chunks < 0.85 * used
     assert result.memory.difference < 1e-6
     assert set(plain.answer) == {"loss", *dict(BertForPreTraining(some_layers).named_parameters())}
     assert plain.gradients == BertForPreTraining(some_layers).num_parameters() * 4
     text = format_result(result)
     assert f"{plain.peak / 1e6:.0f}" in text
     assert "gradient checkpointing" in text
+    assert "chunk_size_feed_forward=64" in text
 
 
 def test_the_peak_is_the_fresh_processs_own_and_not_its_parents(config):
@@ -247,6 +253,46 @@ def test_the_peak_is_the_fresh_processs_own_and_not_its_parents(config):
 def test_a_process_that_fails_says_why(config):
     with pytest.raises(InputError, match=r"training step failed: .*length is 33; it can be 1 to 32"):
         memory.Step.in_a_fresh_process(config, B, 33, False, 0)
+
+
+# --- positions and decoding --------------------------------------------------------------------------------------
+
+
+def test_relative_positions_are_timed_beside_absolute_ones(config):
+    positions = bench(["positions"], config=config, batch=B, length=L, rounds=2).positions
+    assert list(positions.seconds) == ["absolute", "relative_key", "relative_key_query"]
+    positions.seconds = {"absolute": [1.0, 2.0], "relative_key": [1.5, 2.0], "relative_key_query": [3.0, 3.0]}
+    assert positions.ratios("relative_key_query") == [3.0, 1.5]
+    assert positions.to_dict()["kinds"]["relative_key"]["by_absolute"] == 1.25
+    assert "2.25  (1.50 - 3.00)" in positions.table()
+
+
+def test_one_more_token_is_timed_after_few_tokens_and_after_all_with_the_same_scores(config):
+    result = bench(["decode"], config=config, batch=B, length=L + 2, rounds=2)
+    few, all_but_one = result.decoding.costs
+    assert (few.written, all_but_one.written) == (16, 17)
+    for cost in (few, all_but_one):
+        assert len(cost.cached) == len(cost.attention) == len(cost.again) == 2
+        assert all(0 < attention < whole for attention, whole in zip(cost.attention, cost.cached, strict=True))
+        assert cost.difference < 1e-5
+    assert "tokens written" in format_result(result)
+
+
+def test_a_step_with_the_cache_does_the_same_work_after_few_tokens_and_many_but_for_attention(
+    config, multiply_adds
+):
+    """Counted, as a clock proves nothing: the linear layers see one token, however many are written."""
+    model = BertLMHeadModel(dataclasses.replace(config, is_decoder=True)).eval()
+    ids = np.ones((1, 32), np.int64)
+    work = {}
+    with no_grad():
+        for written in (4, 31):
+            past = model(ids[:, :written]).past_key_values
+            multiply_adds.clear()
+            model(ids[:, written : written + 1], past_key_values=past)
+            work[written] = sum(multiply_adds)
+    a_key = 2 * config.num_hidden_layers * config.hidden_size  # of each layer a score and a share of the context
+    assert work[31] - work[4] == (31 - 4) * a_key
 
 
 # --- the whole ---------------------------------------------------------------------------------------------------
@@ -268,9 +314,12 @@ def test_the_result_is_json(everything):
     read = json.loads(json.dumps(everything.to_dict()))
     assert [race["name"] for race in read["races"]] == ["forward", "train"]
     assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
-    assert len(read["kernels"]) == 10
+    assert len(read["kernels"]) == 12
     assert [one["name"] for one in read["profiles"]] == ["forward", "train"]
+    assert read["positions"]["kinds"]["relative_key"]["by_absolute"] > 0
+    assert [one["written"] for one in read["decode"]["costs"]] == [15]
     assert read["memory"]["checkpointed"]["peak"] > 0
+    assert read["memory"]["chunked"]["chunk_size_feed_forward"] == 16
 
 
 @pytest.mark.live
@@ -304,7 +353,10 @@ def test_a_model_that_cannot_be_embedded_with_is_the_users_mistake(tmp_path, wit
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"parts": ["forwards"]}, "no part 'forwards'; it can be forward, train, kernels, profile, memory"),
+        (
+            {"parts": ["forwards"]},
+            "no part 'forwards'; it can be forward, train, kernels, profile, memory, positions, decode",
+        ),
         ({"rounds": 0}, "rounds is 0; it must be at least 1"),
         ({"batch": 0}, "batch is 0; it must be at least 1"),
         ({"length": 33}, "length is 33; it can be 1 to 32"),

@@ -6,6 +6,7 @@ Needs torch and transformers:
 """
 
 import generation_cases
+import relative_steps
 from parity_cases import CASES, torch_numbers
 from places import STORED
 from safetensors.numpy import save_file
@@ -20,6 +21,7 @@ if __name__ == "__main__":
     files = {STORED / f"{name}.safetensors": torch_numbers(case) for name, case in CASES.items()}
     files[FILE] = torch_training(SEED)
     files[generation_cases.FILE] = generation_cases.to_store()
+    files |= {relative_steps.file_of(kind): relative_steps.torch_numbers(kind) for kind in relative_steps.KINDS}
     for file, numbers in files.items():
         save_file(numbers, file, metadata=made_by)
         print(f"{file.stem}: {file.stat().st_size // 1024} KB")

@@ -46,6 +46,11 @@ class Case:
     def sizes(self) -> dict[str, Any]:
         return SIZES | self.config
 
+    @property
+    def last_release(self) -> int:
+        """The last major release of transformers that can compute it: the fifth has no relative positions."""
+        return 4 if "position_embedding_type" in self.config else 5
+
 
 CASES = {
     "pretraining-gelu": Case("BertForPreTraining"),
@@ -60,6 +65,10 @@ CASES = {
     "decoder-steps": Case("BertModel", CROSS, encoder="padding", steps=(3, 1, 1, 2), seed=13),
     "causal-lm": Case("BertLMHeadModel", DECODER, seed=14),
     "causal-lm-cross-attention": Case("BertLMHeadModel", CROSS, encoder="rows", seed=15),
+    "model-relative-key": Case("BertModel", {"position_embedding_type": "relative_key"}, seed=6),
+    "masked-lm-relative-key-query": Case(
+        "BertForMaskedLM", {"position_embedding_type": "relative_key_query"}, mask="rows", seed=7
+    ),
 }
 
 
@@ -163,16 +172,15 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
 
     numbers = {}
     for name, parameter in model.named_parameters():
-        # transformers 5 has a second, unused bias in an untied head; the one that is used has our first name.
+        # transformers 5 has a second, unused bias in an untied head; the one that is used has our first name. The
+        # words of inputs_embeds, and positions where they are relative, have a table that is not used.
         unused = parameter.grad is None
         name = name.replace("predictions.decoder.bias", "predictions.bias")
+        if not unused or name.endswith("embeddings.weight"):
+            numbers[f"weight.{name}"] = parameter.detach().numpy()
         if not unused:
-            numbers |= {f"weight.{name}": parameter.detach().numpy(), f"grad.{name}": parameter.grad.numpy()}
+            numbers[f"grad.{name}"] = parameter.grad.numpy()
     numbers |= {f"grad.{name}": constant[name].grad.numpy() for name in gradients_of}
-    if case.ids == "inputs_embeds":
-        numbers["weight.embeddings.word_embeddings.weight"] = (
-            model.embeddings.word_embeddings.weight.detach().numpy()
-        )
     return {name: np.array(value, order="C") for name, value in (numbers | flat(all_outputs)).items()}
 
 

@@ -12,8 +12,11 @@ torch = pytest.importorskip("torch", reason="needs torch")
 transformers = pytest.importorskip("transformers", reason="needs transformers")
 
 
+RELEASE = int(transformers.__version__.split(".")[0])
+
+
 @pytest.mark.parametrize("seed", [11, 12, 13])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.last_release >= RELEASE])
 def test_outputs_losses_and_gradients(name, seed):
     case = dataclasses.replace(CASES[name], seed=seed)
     theirs = torch_numbers(case)

@@ -11,6 +11,9 @@ HEADS = "bert/test_heads.py"
 INFERENCE = "inference/test_inference.py"
 MODEL_FOLDERS = "files/test_model_folders.py"
 OWNERSHIP = "nn/test_ownership.py"
+CHUNKS = "bert/test_chunks.py"
+RELATIVE = "bert/test_relative.py"
+CACHE = "bert/test_cache.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
 GENERATION = "bert/test_generation.py"
@@ -229,7 +232,7 @@ MUTANTS = [
     Mutant(
         "cached-keys-behind-the-new-ones",
         "bert/attention.py",
-        "np.concatenate([past_key_value[0], key_layer], axis=2)",
+        "appended(past_key_value[0], key_layer)",
         "np.concatenate([key_layer, past_key_value[0]], axis=2)",
         "softmax does not care about the order of the keys, but values, masks and distances do",
         gradient=True,
@@ -287,8 +290,8 @@ MUTANTS = [
     Mutant(
         "cache-as-a-sliding-window",
         "bert/attention.py",
-        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)",
-        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)\n"
+        "value_layer = appended(past_key_value[1], value_layer)",
+        "value_layer = appended(past_key_value[1], value_layer)\n"
         "            past_key_value[1][:] = value_layer[:, :, hidden_states.shape[1] :]",
         "a cache that a step writes to is no longer the one that other continuations begin with",
         tests=(DECODER,),
@@ -853,5 +856,85 @@ MUTANTS = [
         "    wrong = mask > np.inf\n",
         "not a number anywhere, and the model says nothing",
         tests=(HEADS,),
+    ),
+    Mutant(
+        "key-of-a-distance-gets-no-gradient",
+        "bert/positions.py",
+        "if d_key_layer is None:  # relative_key",
+        "if True:  # relative_key",
+        "relative_key_query's second term in forward only",
+        gradient=True,
+    ),
+    Mutant(
+        "distance-of-the-key-forgotten",
+        "bert/positions.py",
+        "key = key_layer if self.with_key else None",
+        "key = None",
+        "relative_key_query as relative_key: forward and backward agree with each other",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "query-of-a-distance-gets-no-gradient",
+        "bert/attention.py",
+        "            d_query_layer += d_query_relative\n",
+        "",
+        "the query went into two terms of a sum, one gives a gradient back",
+        gradient=True,
+    ),
+    Mutant(
+        "table-of-distances-as-long-as-the-text",
+        "bert/positions.py",
+        "shape = (2 * config.max_position_embeddings - 1, config.attention_head_size)",
+        "shape = (2 * config.max_position_embeddings, config.attention_head_size)",
+        "a row for each of 2 p distances, of which there are 2 p - 1: no published file fits",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "distances-to-another-text",
+        "bert/layer.py",
+        'BertAttention(config, position_embedding_type="absolute", seed=seed, dtype=dtype)',
+        "BertAttention(config, seed=seed, dtype=dtype)",
+        "cross-attention with relative positions, which the published models do not have",
+        tests=(RELATIVE,),
+    ),
+    Mutant(
+        "absolute-positions-added-to-relative-ones",
+        "bert/embeddings.py",
+        'self.absolute = config.position_embedding_type == "absolute"',
+        "self.absolute = True",
+        "the table is in every file, so it seems to belong into the sum",
+        tests=(PARITY, RELATIVE),
+    ),
+    Mutant(
+        "dropout-drawn-for-each-chunk",
+        "bert/layer.py",
+        "return in_chunks(part, size, attention_output, kept)",
+        "return in_chunks(part, size, attention_output, None)",
+        "backward runs each chunk again and draws again, so it drops other numbers than forward",
+        tests=(GRADCHECK, CHUNKS),
+    ),
+    Mutant(
+        "a-chunk-that-is-too-long",
+        "bert/layer.py",
+        "        if length % size:\n",
+        "        if size > length:\n",
+        "the last chunk is shorter then, which works, and the published code refuses",
+        tests=(CHUNKS,),
+    ),
+    Mutant(
+        "two-texts-write-into-one-cache",
+        "bert/cache.py",
+        "(room.written, room.dtype) == (length, dtype)",
+        "room.dtype == dtype",
+        "a second text that goes on from a cache overwrites the tokens of the first",
+        tests=(CACHE,),
+    ),
+    Mutant(
+        "a-part-of-a-batch-taken-for-the-whole",
+        "bert/cache.py",
+        "    return room if same else None\n",
+        "    return room\n",
+        "beam search puts the rows of a cache in another order",
+        tests=(CACHE,),
     ),
 ]

@@ -9,6 +9,8 @@ CHECKPOINTING = "bert/test_gradient_checkpointing.py"
 HOOKS = "nn/test_hooks.py"
 OWNERSHIP = "nn/test_ownership.py"
 PLAIN = "nn/test_plain.py"
+CHUNKS = "bert/test_chunks.py"
+RELATIVE = "bert/test_relative.py"
 
 MUTANTS = [
     Mutant(
@@ -609,5 +611,99 @@ MUTANTS = [
         ),
         "the number counts twice, and a head with 0 seems never to matter",
         tests=(GRADCHECK,),
+    ),
+    Mutant(
+        "distances-reversed",
+        "nn/functional/relative.py",
+        "return table[first : last + 1][::-1]",
+        "return table[first : last + 1]",
+        "the key after a query taken for the one before it: forward and backward agree with each other",
+        tests=(PLAIN, PARITY, RELATIVE),
+    ),
+    Mutant(
+        "distances-off-by-one",
+        "nn/functional/relative.py",
+        "position_r[None, :] + longest - 1",
+        "position_r[None, :] + longest - 2",
+        "the row of distance 0 is the middle one, and counted from 0",
+        tests=(PLAIN, RELATIVE),
+    ),
+    Mutant(
+        "cached-tokens-not-counted",
+        "nn/functional/relative.py",
+        "first, last = longest - length, longest - 1 + key_length - 1",
+        "first, last = longest - key_length, longest - 1 + length - 1",
+        "the first query of a step taken for the first of the text: right until there is a cache",
+        tests=(PLAIN, RELATIVE),
+    ),
+    Mutant(
+        "every-query-of-a-step-at-the-last-position",
+        "nn/functional/relative.py",
+        "position_l = np.arange(key_length - query_length, key_length)  # [l]",
+        "position_l = np.full(query_length, key_length - 1)  # [l]",
+        "as in the published code, which is right for steps of one token",
+        tests=(PLAIN, RELATIVE),
+    ),
+    Mutant(
+        "keys-slanted-like-queries",
+        "nn/functional/relative.py",
+        "(*products.strides[:2], -column, row + column)",
+        "(*products.strides[:2], row - column, column)",
+        "the key's term from the products of the key with the query's number",
+        tests=(PLAIN, PARITY, RELATIVE),
+    ),
+    Mutant(
+        "distances-gradient-of-the-query-overwritten",
+        "nn/functional/relative.py",
+        "d_rows += _summed_product(d_products, key)",
+        "d_rows[...] = _summed_product(d_products, key)",
+        "the table is used twice and keeps the last gradient only",
+        gradient=True,
+        tests=(PLAIN,),
+    ),
+    Mutant(
+        "distances-gradient-not-summed-over-pairs",
+        "nn/functional/relative.py",
+        "d_table[rows[i, j]] += d_positional_embedding[i, j]",
+        "d_table[rows[i, j]] = d_positional_embedding[i, j]",
+        "a row is used by all pairs at its distance",
+        tests=(PLAIN,),
+    ),
+    Mutant(
+        "distances-scale-forgotten-in-backward",
+        "nn/functional/relative.py",
+        "scale = 1 / math.sqrt(query.shape[-1])",
+        "scale = 1.0",
+        "the gradients of this term are sqrt(d) times too large",
+        gradient=True,
+    ),
+    Mutant(
+        "zeros-times-infinity",
+        "nn/functional/relative.py",
+        "if not all(np.isfinite(x).all() for x in (rows, query, key) if x is not None):",
+        "if False:",
+        "a number that is not finite reaches the gradients of distances that it has nothing to do with",
+        tests=(PLAIN,),
+    ),
+    Mutant(
+        "a-chunks-gradient-at-the-place-of-another",
+        "nn/recompute.py",
+        "for number, rerun in enumerate(reruns):",
+        "for number, rerun in enumerate(reversed(reruns)):",
+        "backward goes through the layers in reverse, through the chunks of one layer it need not",
+        tests=(GRADCHECK, CHUNKS),
+    ),
+    Mutant(
+        "chunks-without-a-second-run",
+        "nn/recompute.py",
+        """        if remembering():
+            part, rerun = run_without_remembering(module, None, *sliced)
+""",
+        """        if remembering():
+            _, rerun = run_without_remembering(module, None, *sliced)
+            part = module(*sliced)
+""",
+        "what the last chunk remembered stays until backward",
+        tests=(CHUNKS,),
     ),
 ]

@@ -7,6 +7,7 @@ BATCHES = "pretrain/test_batches.py"
 BASELINES = "pretrain/test_baselines.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 RESULT = "pretrain/test_result.py"
+RELATIVE = "bert/test_relative.py"
 
 MUTANTS = [
     Mutant(
@@ -224,5 +225,13 @@ MUTANTS = [
         "    if not isinstance(value, Integral):\n",
         "steps=True trains one step",
         tests=(f"{PRETRAIN}::test_an_option_of_another_type_is_refused",),
+    ),
+    Mutant(
+        "distances-begin-again",
+        "pretrain/beginning.py",
+        "np.arange(1 - positions, positions).clip(1 - trained, trained - 1)",
+        "np.arange(1 - positions, positions) % trained",
+        "new distances begun as new positions are: the one before a token becomes the one far behind it",
+        tests=(RELATIVE,),
     ),
 ]

@@ -67,11 +67,34 @@ def attention_backward_arguments(draw):
     return draw(B, H, L, D), query, key, value, functional.softmax_plain(draw(B, H, L, R)), None
 
 
+def relative_arguments(length, r, p, with_key=True, b=B):
+    """Of l queries, the last of r positions, and a table for sequences of p tokens."""
+    return lambda draw: (
+        draw(b, H, length, D),
+        draw(b, H, r, D) if with_key else None,
+        draw(2 * p - 1, D),
+        r,
+    )
+
+
+def relative_backward_arguments(length, r, p, with_key=True, b=B):
+    def arguments(draw):
+        query, key, table, _ = relative_arguments(length, r, p, with_key, b)(draw)
+        return draw(b, H, length, r), query, key, table
+
+    return arguments
+
+
 def labels(draw, n):
     made = draw.ids(V, n)
     made[::3] = functional.IGNORE
     return made
 
+
+# A whole sequence, as long as the table allows or shorter; steps with a cache, of three tokens and of one; one
+# token in all; no sequence.
+DISTANCES = [(5, 5, 5), (4, 4, 7), (3, 5, 7), (1, 6, 6), (1, 1, 1), (1, 1, 4), (3, 5, 7, True, 0)]
+DISTANCES += [(5, 5, 5, False), (3, 5, 7, False), (1, 6, 6, False)]
 
 ELEMENTWISE = [lambda draw, s=s: (draw(*s),) for s in [*shapes(E), (), (3, 0)]]
 ELEMENTWISE_BACKWARD = [lambda draw, s=s: (draw(*s), draw(*s)) for s in [*shapes(E), (), (3, 0)]]
@@ -98,6 +121,8 @@ CASES = {
     "attention_context_backward": [lambda draw: (draw(B, H, L, D), draw(B, H, L, R), draw(B, H, R, D))],
     "attention": [attention_arguments, lambda draw: (*heads(draw), None, None)],
     "attention_backward": [attention_backward_arguments],
+    "relative_scores": [relative_arguments(*sizes) for sizes in DISTANCES],
+    "relative_scores_backward": [relative_backward_arguments(*sizes) for sizes in DISTANCES],
     "cross_entropy": [lambda draw, n=n: (draw(n, V), labels(draw, n)) for n in (5, 1, 0)],
     "cross_entropy_backward": [
         lambda draw, n=n: (0.7, functional.softmax_plain(draw(n, V)), labels(draw, n)) for n in (5, 1, 0)
@@ -123,16 +148,16 @@ def drawn(case, draw):
 
 
 def compared(name, arguments):
-    """(fast, plain) arrays of each result."""
+    """(fast, plain) arrays of each result; one that both give as None is left out."""
     with np.errstate(all="ignore"):
         fast = getattr(functional, name)(*arguments)
         plain = getattr(functional, f"{name}_plain")(*arguments)
     fast, plain = (result if isinstance(result, tuple) else (result,) for result in (fast, plain))
-    return list(zip(fast, plain, strict=True))
+    return [pair for pair in zip(fast, plain, strict=True) if pair[1] is not None or pair[0] is not None]
 
 
 # Sums of products, where what cancels within a row is as large as what stands in the others.
-PRODUCTS = {name for name in CASES if name.startswith(("linear", "attention"))}
+PRODUCTS = {name for name in CASES if name.startswith(("linear", "attention", "relative"))}
 
 
 def assert_same(name, arguments, fast, plain):
@@ -173,11 +198,11 @@ def test_every_function_that_has_a_plain_form_is_compared():
 
 
 def test_every_function_has_a_plain_form():
-    """But for those that are another one, or draw random numbers."""
+    """But for those that are another one, draw random numbers, or compute none."""
     functions = {name for name in functional.__all__ if inspect.isfunction(getattr(functional, name))}
     fast = {name for name in functions if not name.endswith("_plain")}
     without = {name for name in fast if f"{name}_plain" not in functions}
-    assert without == {"drawn_kept", "join_heads_backward", "split_heads_backward"}
+    assert without == {"drawn_kept", "join_heads_backward", "relative_rows", "split_heads_backward"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])

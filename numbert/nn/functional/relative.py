@@ -60,9 +60,10 @@ def relative_scores(query: Array, key: Array | None, table: Array, key_length: i
     """
     length, d = query.shape[2:]
     rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
-    scores = _of_query(query @ rows.T, key_length).copy()  # [b,h,l,l+r-1] -> [b,h,l,r]
-    if key is not None:
-        scores += _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
+    of_query = _of_query(query @ rows.T, key_length)  # [b,h,l,l+r-1] -> [b,h,l,r]
+    if key is None:
+        return of_query / math.sqrt(d)
+    scores = of_query + _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
     scores /= math.sqrt(d)
     return scores
 
@@ -93,6 +94,9 @@ def relative_scores_backward(
 ) -> tuple[Array, Array | None, Array]:
     """`relative_scores_backward_plain` with the gradient written into the slanted view, then matrix products.
 
+    Around the slanted view are zeros, and 0 times infinity would be NaN where the plain form has no term: if not
+    all numbers are finite, the plain form is computed.
+
     Args:
         d_scores: [b,h,l,r]
         query: [b,h,l,d]
@@ -104,6 +108,8 @@ def relative_scores_backward(
     """
     b, h, length, key_length = d_scores.shape
     rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
+    if not all(np.isfinite(x).all() for x in (rows, query, key) if x is not None):
+        return relative_scores_backward_plain(d_scores, query, key, table)
     scale = 1 / math.sqrt(query.shape[-1])
     d_table = np.zeros_like(table)
     d_rows = _rows_in_use(d_table, length, key_length)  # a view of it
