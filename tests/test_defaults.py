@@ -182,6 +182,9 @@ class TestTheTable:
         unsaid = {
             "add_cross_attention": False,
             "chunk_size_feed_forward": 0,
+            "id2label": {0: "LABEL_0", 1: "LABEL_1"},
+            "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+            "problem_type": None,
             "classifier_dropout": None,
             "is_decoder": False,
             "output_attentions": False,

@@ -487,7 +487,7 @@ class TestSaving:
 
     def test_the_configuration_names_the_class_and_type_and_loses_nothing(self, tmp_path):
         config = tiny.config(
-            extra={"id2label": {"0": "no"}, "torch_dtype": "float16"}, architectures=["BertModel"]
+            id2label={0: "no"}, extra={"task": {"0": "no"}, "torch_dtype": "float16"}, architectures=["BertModel"]
         )
         model = BertForMaskedLM(config, dtype=np.float64)
         model.save_pretrained(tmp_path)
@@ -496,7 +496,7 @@ class TestSaving:
         assert written["model_type"] == "bert"
         assert written["dtype"] == "float64"
         assert "torch_dtype" not in written
-        assert written["id2label"] == {"0": "no"}
+        assert written["id2label"] == written["task"] == {"0": "no"}
         assert model.config.architectures == ["BertModel"], "saving does not change the model"
         assert BertForMaskedLM.from_pretrained(tmp_path).dtype == np.float64
 

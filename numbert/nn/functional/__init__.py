@@ -84,10 +84,18 @@ from numbert.nn.functional.layer_norm import (
 from numbert.nn.functional.linear import linear, linear_backward, linear_backward_plain, linear_plain
 from numbert.nn.functional.losses import (
     IGNORE,
+    bce_with_logits,
+    bce_with_logits_backward,
+    bce_with_logits_backward_plain,
+    bce_with_logits_plain,
     cross_entropy,
     cross_entropy_backward,
     cross_entropy_backward_plain,
     cross_entropy_plain,
+    mse,
+    mse_backward,
+    mse_backward_plain,
+    mse_plain,
 )
 from numbert.nn.functional.softmax import softmax, softmax_backward, softmax_backward_plain, softmax_plain
 
@@ -105,6 +113,10 @@ __all__ = [
     "attention_scores_backward",
     "attention_scores_backward_plain",
     "attention_scores_plain",
+    "bce_with_logits",
+    "bce_with_logits_backward",
+    "bce_with_logits_backward_plain",
+    "bce_with_logits_plain",
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_backward_plain",
@@ -137,6 +149,10 @@ __all__ = [
     "linear_backward",
     "linear_backward_plain",
     "linear_plain",
+    "mse",
+    "mse_backward",
+    "mse_backward_plain",
+    "mse_plain",
     "relu",
     "relu_backward",
     "relu_backward_plain",
