@@ -51,13 +51,7 @@ if TYPE_CHECKING:
     from numbert.proof import GradcheckError, gradcheck
 _LATER = {"GradcheckError": "numbert.proof", "gradcheck": "numbert.proof"}
 
-NOT_YET = (
-    "BertLMHeadModel",
-    "BertForSequenceClassification",
-    "BertForTokenClassification",
-    "BertForQuestionAnswering",
-    "BertForMultipleChoice",
-)
+NOT_YET = ("BertLMHeadModel",)
 
 
 def __getattr__(name: str) -> Any:

@@ -35,8 +35,25 @@ SWITCHES = (
 MOST_LAYERS = 10_000
 
 
+class _Labelled:
+    """The property num_labels, which is an argument of BertConfig as well."""
+
+    id2label: dict[int, str]
+    label2id: dict[str, int]
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are. Setting it to another number takes their names away."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, value: int) -> None:
+        if value != self.num_labels:
+            self.id2label, self.label2id = named_labels(value, None, None)
+
+
 @dataclass
-class BertConfig:
+class BertConfig(_Labelled):
     """The sizes and switches of a BERT. Names and defaults are those of bert-base-uncased's published config.json.
 
     NumPy's numbers and booleans are converted to Python's, so that JSON can always hold a configuration, and
@@ -86,7 +103,7 @@ class BertConfig:
     return_dict: bool = True
     architectures: list[str] | None = None
     model_type: str = "bert"
-    num_labels: InitVar[int | None] = None  # the argument; below is the property
+    num_labels: InitVar[int | None] = None
     id2label: dict[int, str] = None  # type: ignore[assignment]  # __post_init__ puts a dict in its place
     label2id: dict[str, int] = None  # type: ignore[assignment]
     problem_type: str | None = None
@@ -149,9 +166,7 @@ class BertConfig:
                 lambda value: value in PROBLEM_TYPES,
                 f"null or one of {', '.join(PROBLEM_TYPES)}",
             )
-        # Where no number is given, the class's attribute of that name is handed over, which is the property.
-        count = None if isinstance(num_labels, property) else num_labels
-        self.id2label, self.label2id = named_labels(count, self.id2label, self.label2id)
+        self.id2label, self.label2id = named_labels(num_labels, self.id2label, self.label2id)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size is {shown(self.hidden_size)}, which num_attention_heads, "
@@ -188,16 +203,6 @@ class BertConfig:
     def attention_head_size(self) -> int:
         """The size d = e / h of one attention head."""
         return self.hidden_size // self.num_attention_heads
-
-    @property  # type: ignore[misc]
-    def num_labels(self) -> int:  # noqa: F811
-        """How many labels there are. Setting it to another number takes their names away."""
-        return len(self.id2label)
-
-    @num_labels.setter
-    def num_labels(self, value: int) -> None:
-        if value != self.num_labels:
-            self.id2label, self.label2id = named_labels(value, None, None)
 
     def refuse_what_is_not_there_yet(self) -> None:
         """Raises NotYetError where a field asks for a part of BERT that numbert does not have yet."""
@@ -269,6 +274,10 @@ class BertConfig:
         """
         checked = dataclasses.replace(self)
         return json.dumps(checked.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+# The class's own attribute is the argument's default, None, which has done its work and hides the property.
+del BertConfig.num_labels
 
 
 def _arguments(cls: type[BertConfig]) -> set[str]:

@@ -175,10 +175,11 @@ class TestValuesOutsideTheirLimits:
             assert BertConfig.from_dict(json.loads(config.to_json())) == config
 
 
+UNNAMED = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+
+
 class TestLabels:
     """id2label, label2id and num_labels say the same thing, as in transformers' config.json."""
-
-    UNNAMED = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
 
     @pytest.mark.parametrize(
         ("given_", "names"),
@@ -237,10 +238,16 @@ class TestLabels:
         config.num_labels = 2
         assert config.label2id == {"ham": 0, "spam": 1}
         config.num_labels = 3
-        assert config.id2label == self.UNNAMED
+        assert config.id2label == UNNAMED
         assert dataclasses.replace(config, num_labels=1).id2label == {0: "LABEL_0"}
         with pytest.raises(InputError, match="num_labels is 'many'"):
             config.num_labels = "many"
+
+    def test_labels_are_in_the_order_of_their_numbers_whatever_the_file_sorts_them_by(self):
+        names = {index: f"name {index}" for index in range(12)}
+        by_text = {str(index): names[index] for index in sorted(names, key=str)}
+        assert list(by_text) != list(map(str, names))
+        assert list(BertConfig(id2label=by_text).id2label.items()) == list(names.items())
 
     def test_a_file_has_the_names_by_digits_and_no_number(self):
         written = json.loads(BertConfig(num_labels=3, problem_type="regression").to_json())

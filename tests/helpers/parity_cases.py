@@ -34,6 +34,7 @@ class Case:
     mask: str = "padding"  # none, padding [b,r] or rows [b,l,r]
     ids: str = "input_ids"  # or inputs_embeds
     positions: bool = False
+    labels: str = ""  # of BertForSequenceClassification: classes, numbers or answers (yes or no)
     seed: int = 0
 
     @property
@@ -48,6 +49,15 @@ CASES = {
     "masked-lm-relu": Case("BertForMaskedLM", {"hidden_act": "relu"}, positions=True, seed=3),
     "next-sentence-silu": Case("BertForNextSentencePrediction", {"hidden_act": "silu"}, seed=4),
     "model-tanh-embeds": Case("BertModel", {"hidden_act": "gelu_pytorch_tanh"}, ids="inputs_embeds", seed=5),
+    "classify-single": Case("BertForSequenceClassification", {"num_labels": 4}, labels="classes", seed=6),
+    "classify-multi": Case("BertForSequenceClassification", {"num_labels": 4}, labels="answers", seed=7),
+    "classify-regression": Case("BertForSequenceClassification", {"num_labels": 1}, labels="numbers", seed=8),
+    "classify-regression-of-3": Case(
+        "BertForSequenceClassification", {"num_labels": 3, "problem_type": "regression"}, labels="numbers", seed=9
+    ),
+    "classify-tokens": Case("BertForTokenClassification", {"num_labels": 4}, mask="rows", seed=10),
+    "answer-questions": Case("BertForQuestionAnswering", ids="inputs_embeds", seed=11),
+    "choose": Case("BertForMultipleChoice", ids="inputs_embeds", positions=True, seed=12),
 }
 
 
@@ -78,6 +88,20 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
         inputs["labels"] = words
     elif case.model == "BertForNextSentencePrediction":
         inputs["labels"] = is_random
+    elif case.model == "BertForSequenceClassification":
+        k = case.config["num_labels"]
+        classes = np.where(is_random == -100, -100, rng.integers(0, k, BATCH))
+        numbers = rng.standard_normal((BATCH, k) if k > 1 else BATCH)
+        inputs["labels"] = {"classes": classes, "numbers": numbers, "answers": 1.0 * (numbers > 0)}[case.labels]
+    elif case.model == "BertForTokenClassification":
+        inputs["labels"] = np.where(words == -100, -100, words % case.config["num_labels"])
+    elif case.model == "BertForQuestionAnswering":  # two positions are beyond the text
+        inputs |= {"start_positions": np.array([0, 3, 7, 5, 2]), "end_positions": np.array([4, 3, 99, 6, 0])}
+    elif case.model == "BertForMultipleChoice":
+        # Two questions of five choices.
+        inputs = {name: np.stack([value, value[::-1]]) for name, value in inputs.items()}
+        inputs["inputs_embeds"] = rng.standard_normal((2, BATCH, LENGTH, SIZES["hidden_size"]))
+        inputs["labels"] = np.array([3, 1])
     return inputs
 
 
@@ -128,9 +152,8 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
             numbers |= {f"weight.{name}": parameter.detach().numpy(), f"grad.{name}": parameter.grad.numpy()}
     if case.ids == "inputs_embeds":
         numbers["grad.inputs_embeds"] = inputs["inputs_embeds"].grad.numpy()
-        numbers["weight.embeddings.word_embeddings.weight"] = (
-            model.embeddings.word_embeddings.weight.detach().numpy()
-        )
+        (table,) = (name for name, _ in model.named_parameters() if name.endswith("word_embeddings.weight"))
+        numbers[f"weight.{table}"] = model.get_input_embeddings().weight.detach().numpy()
     return {name: np.array(value, order="C") for name, value in (numbers | flat(outputs)).items()}
 
 

@@ -21,7 +21,13 @@ from numbert.bert.model import BertModel
 from numbert.bert.pooler import BertPooler
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.residual import BertOutput, BertSelfOutput
+from numbert.bert.tasks.classification import (
+    BertForMultipleChoice,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.bert.tasks.question_answering import BertForQuestionAnswering
 from numbert.errors import InputError
 from numbert.nn.module import Module
 
@@ -30,8 +36,12 @@ __all__ = [  # in the order data flows
     "BertEmbeddings",
     "BertEncoder",
     "BertForMaskedLM",
+    "BertForMultipleChoice",
     "BertForNextSentencePrediction",
     "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
     "BertIntermediate",
     "BertLMPredictionHead",
     "BertLayer",
