@@ -70,7 +70,7 @@ DEFAULTS = {
     "BertOnlyMLMHead.loss_backward": {"d_loss": 1.0},
     "BertOnlyNSPHead.loss_backward": {"d_loss": 1.0},
     "BertPreTrainingHeads.loss": {"labels": None, "next_sentence_label": None, "return_logits": True},
-    "BertPreTrainedModel.from_pretrained": {"dtype": None},
+    "BertPreTrainedModel.from_pretrained": {"dtype": None, "config": None},
     "BertPreTrainedModel.save_pretrained": {"dtype": None},
     "BertModel": {"add_pooling_layer": True, **DRAWN},
     "BertModel.forward": {
@@ -98,10 +98,28 @@ DEFAULTS = {
     "BertForPreTraining.backward": {"d_loss": 1.0},
     "BertForMaskedLM": DRAWN,
     "BertForMaskedLM.forward": {**THREE_INPUTS, **LABELLED, "return_logits": True},
-    "BertForMaskedLM.backward": {"d_loss": 1.0},
     "BertForNextSentencePrediction": DRAWN,
     "BertForNextSentencePrediction.forward": {**THREE_INPUTS, **LABELLED},
-    "BertForNextSentencePrediction.backward": {"d_loss": 1.0},
+    "BertForSequenceClassification": DRAWN,
+    "BertForSequenceClassification.forward": {**THREE_INPUTS, **LABELLED},
+    "BertForTokenClassification": DRAWN,
+    "BertForTokenClassification.forward": {**THREE_INPUTS, **LABELLED},
+    "BertForQuestionAnswering": DRAWN,
+    "BertForQuestionAnswering.forward": {
+        **THREE_INPUTS,
+        "start_positions": None,
+        "end_positions": None,
+        "return_dict": None,
+    },
+    "BertForMultipleChoice": DRAWN,
+    "BertForMultipleChoice.forward": {
+        **THREE_INPUTS,
+        **LABELLED,
+        "position_ids": None,
+        "inputs_embeds": None,
+    },
+    "BertForMultipleChoice.backward": {"d_loss": 1.0},
+    "numbert.inside.inspect.inspect": {"model_class": None},
     "AdamW": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "bias_correction": True},
     "embed": {"batch_size": 32, "progress": False, "on_cut": None},
     "fill_mask": {"top_k": 5, "batch_size": 32, "progress": False},
@@ -153,6 +171,10 @@ class TestTheTable:
             if module.startswith("numbert"):
                 found[name] = defaults_of(getattr(importlib.import_module(module), function))
             assert found.get(name) == wanted, name
+
+    def test_the_backward_that_models_with_one_head_share(self):
+        for name in ("BertForMaskedLM", "BertForNextSentencePrediction", "BertForTokenClassification"):
+            assert defaults_of(getattr(numbert, name).backward) == {"d_loss": 1.0}
 
     def test_it_is_whole(self):
         assert set(public()) <= set(DEFAULTS), "a public default that this table does not name"
