@@ -154,7 +154,8 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         both,
     )
     k = 4
-    several, one = config(num_labels=k, classifier_dropout=0.4), config(num_labels=1)
+    few = {"num_hidden_layers": 1}  # the encoder is checked elsewhere
+    several, one = config(num_labels=k, classifier_dropout=0.4, **few), config(num_labels=1, **few)
     for problem_type, settings, wanted in (
         ("regression, one label", one, drawn(B)),
         ("regression, several labels", dataclasses.replace(several, problem_type="regression"), drawn(B, k)),
@@ -172,7 +173,7 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     )
     yield (
         "BertForQuestionAnswering",
-        random(BertForQuestionAnswering(config(), seed=rng)),
+        random(BertForQuestionAnswering(config(**few), seed=rng)),
         (),
         {
             **batch,
@@ -182,7 +183,7 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     )
     yield (
         "BertForMultipleChoice, inputs_embeds",
-        random(BertForMultipleChoice(config(), seed=rng)),
+        random(BertForMultipleChoice(config(**few), seed=rng)),
         (),
         {
             "inputs_embeds": drawn(3, 2, L, E),

@@ -91,7 +91,7 @@ class TestShapes:
         assert rows[attention + "attention_probs"] == "b,h,l,r"
 
     def test_the_heads_of_tasks(self):
-        """Five labels are five, though the batch of the twin is five as well; choices have a letter of their own."""
+        """Five labels are five, though the batch of the twin is five as well; choices have their own letter."""
         config = tiny.config(num_labels=5)
 
         def letters(name, rows):
