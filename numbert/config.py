@@ -6,16 +6,19 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from numbert.errors import InputError, as_bool, as_integer, as_real, shown
+from numbert.labels import named_labels
 from numbert.nn.activations import ACT2FN
 
 POSITION_EMBEDDING_TYPES = ("absolute", "relative_key", "relative_key_query")
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 SWITCHES = (
     "use_cache",
@@ -32,18 +35,44 @@ SWITCHES = (
 MOST_LAYERS = 10_000
 
 
+class _Labelled:
+    """The property num_labels, which is an argument of BertConfig as well."""
+
+    id2label: dict[int, str]
+    label2id: dict[str, int]
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are. Setting it to another number takes their names away."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, value: int) -> None:
+        if value != self.num_labels:
+            self.id2label, self.label2id = named_labels(value, None, None)
+
+
 @dataclass
-class BertConfig:
+class BertConfig(_Labelled):
     """The sizes and switches of a BERT. Names and defaults are those of bert-base-uncased's published config.json.
 
     NumPy's numbers and booleans are converted to Python's, so that JSON can always hold a configuration, and
     `from_dict(config.to_dict())` equals `config`. A configuration only describes a model: whether memory holds a
     model of these sizes is checked when one is made.
 
+    Args:
+        num_labels: how many labels there are, if they have no names: they are then called LABEL_0, LABEL_1, ...
+            Default 2, or as many as are named.
+
     Attributes:
+        num_labels: how many labels there are. Setting it to another number takes their names away.
+        id2label: the name of each label, by its number, as {0: "ham", 1: "spam"}.
+        label2id: the number of each label, by its name.
+        problem_type: what the labels of a sequence are: "regression", "single_label_classification",
+            "multi_label_classification", or None if `BertForSequenceClassification` is to tell by the labels.
         pruned_heads: for the number of a layer the numbers of its pruned heads.
-        extra: whatever else a config.json holds (id2label, transformers_version, ...). It is kept, so that saving
-            loses nothing, in the form that JSON gives it: keys are strings, and tuples become lists.
+        extra: whatever else a config.json holds (transformers_version, ...). It is kept, so that saving loses
+            nothing, in the form that JSON gives it: keys are strings, and tuples become lists.
 
     Raises:
         InputError: a value is outside its limits, or JSON cannot hold `extra`; the message names value and limit.
@@ -76,9 +105,13 @@ class BertConfig:
     return_dict: bool = True
     architectures: list[str] | None = None
     model_type: str = "bert"
+    num_labels: InitVar[int | None] = None
+    id2label: dict[int, str] = None  # type: ignore[assignment]  # __post_init__ puts a dict in its place
+    label2id: dict[str, int] = None  # type: ignore[assignment]
+    problem_type: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, num_labels: int | None) -> None:
         if not isinstance(self.model_type, str) or self.model_type != "bert":
             raise InputError(
                 f"this is the configuration of a {shown(self.model_type)} model; numbert reads 'bert'"
@@ -128,6 +161,14 @@ class BertConfig:
         )
         if self.architectures is not None:
             self._check("architectures", _as_strings, lambda value: True, "null or a list of names of classes")
+        if self.problem_type is not None:
+            self._check(
+                "problem_type",
+                _as_string,
+                lambda value: value in PROBLEM_TYPES,
+                f"null or one of {', '.join(PROBLEM_TYPES)}",
+            )
+        self.id2label, self.label2id = named_labels(num_labels, self.id2label, self.label2id)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size is {shown(self.hidden_size)}, which num_attention_heads, "
@@ -152,9 +193,8 @@ class BertConfig:
     def _check_extra(self) -> None:
         if not isinstance(self.extra, dict):
             raise InputError(f"extra is {shown(self.extra)}; it must be a dict")
-        fields = {f.name for f in dataclasses.fields(self)} - {"extra"}
         for name in self.extra:
-            if name in fields:
+            if name in _arguments(type(self)):
                 raise InputError(f"extra has {name!r} in it, which is an argument of its own")
         try:
             text = json.dumps(self.extra, sort_keys=True, allow_nan=False, default=_number_or_bool)
@@ -205,7 +245,7 @@ class BertConfig:
         Raises:
             InputError: the model type is not bert, or a value is outside its limits.
         """
-        known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        known = _arguments(cls)
         extra = {key: value for key, value in values.items() if key not in known}
         fields = {key: value for key, value in values.items() if key in known}
         for name in set(SWITCHES) & set(fields):
@@ -247,6 +287,15 @@ class BertConfig:
         """
         checked = dataclasses.replace(self)
         return json.dumps(checked.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+# The class's own attribute is the argument's default, None, which has done its work and hides the property.
+del BertConfig.num_labels
+
+
+def _arguments(cls: type[BertConfig]) -> set[str]:
+    """The names of the arguments, without extra."""
+    return {f.name for f in dataclasses.fields(cls)} - {"extra"} | {"num_labels"}
 
 
 def _as_string(name: str, value: Any) -> str:

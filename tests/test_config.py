@@ -25,7 +25,8 @@ FIELDS = {f.name for f in dataclasses.fields(BertConfig)}
 
 
 def test_every_field_is_of_a_kind_that_is_tried_here():
-    assert {*SIZES, *RATES, *SWITCHES, *NAMES, "pad_token_id", "architectures", "pruned_heads", "extra"} == FIELDS
+    others = {"pad_token_id", "architectures", "problem_type", "id2label", "label2id", "pruned_heads", "extra"}
+    assert {*SIZES, *RATES, *SWITCHES, *NAMES, *others} == FIELDS
 
 
 class TestNumPyNumbersAreNumbers:
@@ -81,6 +82,34 @@ BAD = {
     "pruned_heads": [
         *(None, True, 3, "0", [], [0], ARRAY, {0: 1}, {0: "1"}, {0: [12]}, {0: [-1]}, {0: [1.0]}, {0: [True]}),
         *({12: [0]}, {-1: [0]}, {"a": [0]}, {"-1": [0]}, {"9" * 5000: [0]}, {1.0: [0]}, {0: list(range(12))}),
+    ],
+    "problem_type": [True, 3, b"regression", "", "classification", "no such\nname", ["regression"], {}, ARRAY],
+    "num_labels": [True, "3", 3.0, 0, -1, 10**7, 10**5000, float("nan"), [3], {}, ARRAY],
+    "id2label": [
+        True,
+        3,
+        "ham",
+        ["ham"],
+        {},
+        {1: "ham"},
+        {"a": "ham"},
+        {0: None},
+        {0: 3},
+        {"0": "a", 0: "b"},
+        ARRAY,
+    ],
+    "label2id": [
+        True,
+        3,
+        "ham",
+        ["ham"],
+        {},
+        {"ham": 1},
+        {"ham": None},
+        {"ham": 0.0},
+        {3: 0},
+        {"a": 0, "b": 0},
+        ARRAY,
     ],
     "extra": [None, 3, "a", [("a", 1)], ["a"]],
 }
@@ -144,9 +173,93 @@ class TestValuesOutsideTheirLimits:
             one_line(error)
         else:
             held = getattr(config, name)
-            # An integer where a fraction is wanted is held as the float nearest to it.
-            assert held == (float(value) if isinstance(held, float) else value) or name == "pruned_heads"
+            # An integer where a fraction is wanted is held as the float nearest to it; null may mean the default,
+            # and the layers in pruned_heads are numbers.
+            exact = held == (float(value) if isinstance(held, float) else value)
+            assert exact or name == "pruned_heads" or (value is None and held == getattr(BertConfig(), name))
             assert BertConfig.from_dict(json.loads(config.to_json())) == config
+
+
+UNNAMED = {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+
+
+class TestLabels:
+    """id2label, label2id and num_labels say the same thing, as in transformers' config.json."""
+
+    @pytest.mark.parametrize(
+        ("given_", "names"),
+        [
+            ({}, {0: "LABEL_0", 1: "LABEL_1"}),
+            ({"num_labels": 3}, UNNAMED),
+            ({"num_labels": np.int64(1)}, {0: "LABEL_0"}),
+            ({"id2label": {0: "ham", 1: "spam"}}, {0: "ham", 1: "spam"}),
+            ({"id2label": {"1": "spam", "0": "ham"}, "num_labels": 2}, {0: "ham", 1: "spam"}),
+            ({"label2id": {"spam": 1, "ham": "0"}}, {0: "ham", 1: "spam"}),
+            ({"id2label": UNNAMED, "label2id": {"a": 0, "b": 1}}, {0: "a", 1: "b"}),
+            ({"id2label": UNNAMED, "num_labels": 1}, {0: "LABEL_0"}),
+            ({"id2label": UNNAMED}, UNNAMED),
+            ({"id2label": {0: "O", 1: "O"}}, {0: "O", 1: "O"}),
+        ],
+        ids=str,
+    )
+    def test_each_may_be_left_out_and_names_of_nobodys_give_way(self, given_, names):
+        config = BertConfig(**given_)
+        assert config.id2label == names
+        assert list(config.id2label) == list(range(config.num_labels))
+        assert set(config.label2id) == set(names.values())
+        assert all(names[index] == name for name, index in config.label2id.items())
+        assert BertConfig.from_dict(json.loads(config.to_json())) == config == dataclasses.replace(config)
+
+    @pytest.mark.parametrize(
+        ("given_", "message"),
+        [
+            ({"num_labels": 3, "id2label": {0: "a"}}, "num_labels is 3, but 1 labels have names, {0: 'a'}"),
+            ({"num_labels": 3, "label2id": {"a": 0}}, "num_labels is 3, but 1 labels have names, {0: 'a'}"),
+            (
+                {"id2label": {0: "a", 1: "b"}, "label2id": {"b": 0, "a": 1}},
+                "label2id is {'b': 0, 'a': 1}, which is not the inverse of id2label, {0: 'a', 1: 'b'}",
+            ),
+            (
+                {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0}},
+                "label2id is {'a': 0}, which is not the inverse of id2label, {0: 'a', 1: 'b'}",
+            ),
+            ({"num_labels": 0}, "num_labels is 0; it must be an integer from 1 to 1000000"),
+            (
+                {"problem_type": "classification"},
+                "problem_type is 'classification'; it must be null or one of regression, "
+                "single_label_classification, multi_label_classification",
+            ),
+            ({"extra": {"num_labels": 3}}, "extra has 'num_labels' in it, which is an argument of its own"),
+        ],
+        ids=str,
+    )
+    def test_what_does_not_fit_is_one_line(self, given_, message):
+        with pytest.raises(InputError) as error:
+            BertConfig(**given_)
+        assert one_line(error) == message
+
+    def test_another_number_takes_the_names_away_and_the_same_number_leaves_them(self):
+        config = BertConfig(id2label={0: "ham", 1: "spam"})
+        config.num_labels = 2
+        assert config.label2id == {"ham": 0, "spam": 1}
+        config.num_labels = 3
+        assert config.id2label == UNNAMED
+        assert dataclasses.replace(config, num_labels=1).id2label == {0: "LABEL_0"}
+        with pytest.raises(InputError, match="num_labels is 'many'"):
+            config.num_labels = "many"
+
+    def test_labels_are_in_the_order_of_their_numbers_whatever_the_file_sorts_them_by(self):
+        names = {index: f"name {index}" for index in range(12)}
+        by_text = {str(index): names[index] for index in sorted(names, key=str)}
+        assert list(by_text) != list(map(str, names))
+        assert list(BertConfig(id2label=by_text).id2label.items()) == list(names.items())
+
+    def test_a_file_has_the_names_by_digits_and_no_number(self):
+        written = json.loads(BertConfig(num_labels=3, problem_type="regression").to_json())
+        assert written["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+        assert written["label2id"] == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+        assert written["problem_type"] == "regression"
+        assert "num_labels" not in written
 
 
 class Cycle(dict):
@@ -200,9 +313,9 @@ class TestExtra:
             config.to_json()
 
     def test_it_is_held_as_json_gives_it_back(self):
-        given_ = {"id2label": {0: "no", 1: "yes"}, "sizes": (1, 2)}
+        given_ = {"names": {0: "no", 1: "yes"}, "sizes": (1, 2)}
         config = BertConfig(extra=given_)
-        assert config.extra == {"id2label": {"0": "no", "1": "yes"}, "sizes": [1, 2]}
+        assert config.extra == {"names": {"0": "no", "1": "yes"}, "sizes": [1, 2]}
         given_["sizes"] = object()
         assert config.to_dict()["sizes"] == [1, 2], "the caller's dict is not held"
 
@@ -243,7 +356,8 @@ class TestOtherPeoplesFiles:
             ({"architectures": []}, {"architectures": []}),
             ({"architectures": "BertModel"}, {"architectures": ["BertModel"]}),
             ({"finetuning_task": None}, {"extra": {"finetuning_task": None}}),
-            ({"id2label": {"0": "ham"}, "extra": 3}, {"extra": {"id2label": {"0": "ham"}, "extra": 3}}),
+            ({"num_labels": 2, "extra": 3}, {"extra": {"extra": 3}}),
+            ({"id2label": None, "label2id": None, "num_labels": None, "problem_type": None}, {}),
         ],
         ids=str,
     )  # fmt: skip

@@ -88,7 +88,7 @@ DEFAULTS = {
     "BertOnlyMLMHead.loss_backward": {"d_loss": 1.0},
     "BertOnlyNSPHead.loss_backward": {"d_loss": 1.0},
     "BertPreTrainingHeads.loss": {"labels": None, "next_sentence_label": None, "return_logits": True},
-    "BertPreTrainedModel.from_pretrained": {"dtype": None},
+    "BertPreTrainedModel.from_pretrained": {"dtype": None, "config": None},
     "BertPreTrainedModel.from_tf": {"config": None, "dtype": None},
     "BertPreTrainedModel.from_weights": {"dtype": None},
     "BertPreTrainedModel.save_pretrained": {"dtype": None},
@@ -126,10 +126,8 @@ DEFAULTS = {
     "BertForPreTraining.backward": {"d_loss": 1.0},
     "BertForMaskedLM": DRAWN,
     "BertForMaskedLM.forward": {**THREE_INPUTS, **LABELLED, "return_logits": True},
-    "BertForMaskedLM.backward": {"d_loss": 1.0},
     "BertForNextSentencePrediction": DRAWN,
     "BertForNextSentencePrediction.forward": {**THREE_INPUTS, **LABELLED},
-    "BertForNextSentencePrediction.backward": {"d_loss": 1.0},
     "BertLMHeadModel": DRAWN,
     "BertLMHeadModel.forward": {**THREE_INPUTS, **LABELLED, "use_cache": None, "return_logits": True},
     "BertLMHeadModel.backward": {"d_loss": 1.0},
@@ -152,6 +150,26 @@ DEFAULTS = {
     },
     "sampling_probs": {"temperature": 1.0, "top_k": None, "top_p": None},
     "get_extended_attention_mask": {"dtype": np.float32, "is_decoder": False},
+    "BertForSequenceClassification": DRAWN,
+    "BertForSequenceClassification.forward": {**THREE_INPUTS, **LABELLED},
+    "BertForTokenClassification": DRAWN,
+    "BertForTokenClassification.forward": {**THREE_INPUTS, **LABELLED},
+    "BertForQuestionAnswering": DRAWN,
+    "BertForQuestionAnswering.forward": {
+        **THREE_INPUTS,
+        "start_positions": None,
+        "end_positions": None,
+        "return_dict": None,
+    },
+    "BertForMultipleChoice": DRAWN,
+    "BertForMultipleChoice.forward": {
+        **THREE_INPUTS,
+        **LABELLED,
+        "position_ids": None,
+        "inputs_embeds": None,
+    },
+    "BertForMultipleChoice.backward": {"d_loss": 1.0},
+    "numbert.inside.inspect.inspect": {"model_class": None},
     "AdamW": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "bias_correction": True},
     "embed": {"batch_size": 32, "progress": False, "on_cut": None},
     "generate_text": {"max_new_tokens": 20, "on_piece": None},
@@ -207,6 +225,10 @@ class TestTheTable:
                 found[name] = defaults_of(getattr(importlib.import_module(module), function))
             assert found.get(name) == wanted, name
 
+    def test_the_backward_that_models_with_one_head_share(self):
+        for name in ("BertForMaskedLM", "BertForNextSentencePrediction", "BertForTokenClassification"):
+            assert defaults_of(getattr(numbert, name).backward) == {"d_loss": 1.0}
+
     def test_it_is_whole(self):
         assert set(public()) <= set(DEFAULTS), "a public default that this table does not name"
 
@@ -235,6 +257,9 @@ class TestTheTable:
         unsaid = {
             "add_cross_attention": False,
             "chunk_size_feed_forward": 0,
+            "id2label": {0: "LABEL_0", 1: "LABEL_1"},
+            "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+            "problem_type": None,
             "classifier_dropout": None,
             "is_decoder": False,
             "output_attentions": False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,7 +13,7 @@ from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
 from numbert.nn.layers import LayerNorm, Linear
-from numbert.nn.losses import CrossEntropyLoss
+from numbert.nn.losses import CrossEntropyLoss, MSELoss
 from numbert.nn.module import Module, Parameter
 from numbert.nn.switches import no_grad
 
@@ -23,15 +23,26 @@ class HeadLoss:
     """What the `loss` of a head returns.
 
     Attributes:
-        loss: a scalar, the mean cross-entropy over all that has a label; None if no labels were given.
+        loss: a scalar, the mean over all that has a label; None if no labels were given.
         logits: a score for each class, in the shape that forward returns; None if they were not asked for.
-        probs: the softmax of the logits, [m,v] for the m labelled positions only, or [b,2]; None if no labels were
-            given.
+        probs: the softmax of the logits or, if each class is a question of yes or no, their sigmoid; [m,v] for the
+            m labelled positions of masked tokens, else in the logits' shape. None if no labels were given, or the
+            logits are no scores but numbers to be learned.
     """
 
     loss: Array | None
     logits: Array | None
-    probs: Array | None
+    probs: Array | None = None
+
+    @classmethod
+    def of(cls, loss_fct: Module, logits: Array, labels: Array | None) -> Self:
+        """Makes one of logits and a layer of `numbert.nn.losses`; without labels it has the logits alone."""
+        if labels is None:
+            return cls(None, logits)
+        if isinstance(loss_fct, MSELoss):
+            return cls(loss_fct(logits, labels), logits)
+        loss, probs = loss_fct(logits, labels)
+        return cls(loss, logits, probs)
 
 
 class BertPredictionHeadTransform(Module):
@@ -97,8 +108,10 @@ class BertLMPredictionHead(Module):
         """d_prediction_scores [..., v] -> d_hidden_states [..., e]."""
         return self.transform.backward(self.decoder.backward(d_prediction_scores))
 
-    def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
+    def loss(self, sequence_output: Array, labels: Array | None, return_logits: bool = True) -> HeadLoss:
         """Returns the mean cross-entropy over the labelled positions, with logits [b,l,v] and probs [m,v].
+
+        Without labels, it returns the logits alone.
 
         The other positions affect neither loss nor gradient, so only the m labelled ones of b*l are decoded for
         backward: docs/derivations.md#masked-positions. In pretraining these are about one in seven, and decoding
@@ -107,9 +120,11 @@ class BertLMPredictionHead(Module):
 
         Args:
             sequence_output: [b,l,e]
-            labels: integers [b,l], -100 where there is nothing to predict.
+            labels: integers [b,l], -100 where there is nothing to predict; or None.
             return_logits: whether to decode the other positions, too, so that the caller can see them.
         """
+        if labels is None:
+            return HeadLoss(None, self(sequence_output))  # [b,l,e] -> [b,l,v]
         labelled = labels.reshape(-1) != IGNORE  # [b*l]
         hidden_states = sequence_output.reshape(-1, sequence_output.shape[-1])  # [b*l,e]
         scores = self(hidden_states[labelled])  # [m,e] -> [m,v]
@@ -156,7 +171,7 @@ class BertOnlyMLMHead(Module):
         """d_prediction_scores [b,l,v] -> d_sequence_output [b,l,e]."""
         return self.predictions.backward(d_prediction_scores)
 
-    def loss(self, sequence_output: Array, labels: Array, return_logits: bool = True) -> HeadLoss:
+    def loss(self, sequence_output: Array, labels: Array | None, return_logits: bool = True) -> HeadLoss:
         """Does what `BertLMPredictionHead.loss` does."""
         return self.predictions.loss(sequence_output, labels, return_logits)
 
@@ -180,17 +195,15 @@ class BertOnlyNSPHead(Module):
         """d_seq_relationship_score [b,2] -> d_pooled_output [b,e]."""
         return self.seq_relationship.backward(d_seq_relationship_score)
 
-    def loss(self, pooled_output: Array, labels: Array) -> HeadLoss:
+    def loss(self, pooled_output: Array, labels: Array | None) -> HeadLoss:
         """Returns the mean cross-entropy over the labelled pairs, with logits and probs [b,2].
 
         Args:
             pooled_output: [b,e]
             labels: integers [b]: 0 if the second segment follows the first, 1 if it does not, -100 if there is
-                nothing to predict.
+                nothing to predict. Without labels, it returns the logits alone.
         """
-        logits = self(pooled_output)  # [b,e] -> [b,2]
-        loss, probs = self.loss_fct(logits, labels)
-        return HeadLoss(loss, logits, probs)
+        return HeadLoss.of(self.loss_fct, self(pooled_output), labels)  # [b,e] -> [b,2]
 
     def loss_backward(self, d_loss: float = 1.0) -> Array:
         """d_loss (a number) -> d_pooled_output [b,e]."""
@@ -244,15 +257,9 @@ class BertPreTrainingHeads(Module):
             next_sentence_label: integers [b], as `BertOnlyNSPHead.loss` takes them.
             return_logits: False leaves out the logits of masked tokens if there are labels.
         """
-        if labels is None:
-            masked_lm = HeadLoss(None, self.predictions(sequence_output), None)
-        else:
-            masked_lm = self.predictions.loss(sequence_output, labels, return_logits)
+        masked_lm = self.predictions.loss(sequence_output, labels, return_logits)
         seq_relationship_score = self.seq_relationship(pooled_output)  # [b,e] -> [b,2]
-        if next_sentence_label is None:
-            return masked_lm, HeadLoss(None, seq_relationship_score, None)
-        loss, probs = self.loss_fct(seq_relationship_score, next_sentence_label)
-        return masked_lm, HeadLoss(loss, seq_relationship_score, probs)
+        return masked_lm, HeadLoss.of(self.loss_fct, seq_relationship_score, next_sentence_label)
 
     def loss_backward(
         self, d_mlm_loss: float | None, d_nsp_loss: float | None

@@ -96,6 +96,40 @@ def checked_labels(
     return array
 
 
+def checked_numbers(
+    name: str,
+    labels: ArrayLike,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    problem_type: str,
+    limits: tuple[float, float] | None = None,
+) -> Array:
+    """Returns labels that are numbers as an array of `shape`, [b,k], in the model's dtype.
+
+    Args:
+        labels: [b,k], or [b] if k is 1.
+        problem_type: what the labels are for, which the error message names.
+        limits: the smallest and the largest number that is allowed; default any finite one.
+
+    Raises:
+        InputError: the labels have another shape, are not floating, or have another value among them.
+    """
+    array = as_array(name, labels)
+    allowed = (shape, shape[:1]) if shape[1] == 1 else (shape,)
+    if array.shape not in allowed:
+        wanted = " or ".join(map(str, allowed))
+        raise InputError(f"{name} has shape {array.shape}; for {problem_type} of this batch it must be {wanted}")
+    if array.dtype.kind != "f":
+        raise InputError(f"{name} must be floating numbers for {problem_type}, got an array of {array.dtype}")
+    low, high = limits or (np.finfo(dtype).min, np.finfo(dtype).max)
+    wrong = ~((array >= low) & (array <= high))  # NaN, too
+    if wrong.any():
+        place = np.argwhere(wrong)[0].tolist()
+        wanted = "a finite number" if limits is None else f"{low} (no) to {high} (yes)"
+        raise InputError(f"{name} has {array[tuple(place)]} at {place}; it can be {wanted}")
+    return array.astype(dtype, copy=False).reshape(shape)
+
+
 def left_out(attention_mask: ArrayLike | None, unpad: bool) -> Array | None:
     """Returns which positions `unpad` leaves out: bool [b,l], or None if it leaves out none.
 

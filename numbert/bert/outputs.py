@@ -124,12 +124,30 @@ class HeadOutput(ModelOutput):
 
     Attributes:
         loss: a scalar, or None if no labels were given.
-        logits: a score for each class, [b,l,v] for masked tokens, [b,2] for the next sentence.
+        logits: a score for each class: [b,l,v] for masked tokens, [b,2] for the next sentence, [b,k] and [b,l,k]
+            for k labels of a text or of each token, [b,c] for c choices.
         hidden_states, attentions: as in `BaseModelOutput`.
     """
 
     loss: Array | None = None
     logits: Array | None = None
+    hidden_states: tuple[Array, ...] | None = None
+    attentions: tuple[Array, ...] | None = None
+
+
+@dataclass
+class QuestionAnsweringOutput(ModelOutput):
+    """What BertForQuestionAnswering returns.
+
+    Attributes:
+        loss: a scalar, or None if no positions were given.
+        start_logits, end_logits: a score for each token as the answer's first and as its last, [b,l].
+        hidden_states, attentions: as in `BaseModelOutput`.
+    """
+
+    loss: Array | None = None
+    start_logits: Array | None = None
+    end_logits: Array | None = None
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
 

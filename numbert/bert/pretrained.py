@@ -44,12 +44,17 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
         seed: an integer, or the `np.random.Generator` from which weights and dropout are drawn.
         dtype: float32, float64, or complex128 (for complex-step derivatives).
 
+    Attributes:
+        draws_missing_head: whether `from_pretrained` draws the head, and says so, where the files have none, as
+            those of a model for another task.
+
     Raises:
         InputError: dtype is none of these, no memory holds a model of these sizes, or the configuration asks for
             cross-attention and not for a decoder.
     """
 
     base_model_prefix = "bert"
+    draws_missing_head = False
 
     def __init__(self, config: BertConfig, seed: int | np.random.Generator, dtype: DTypeLike) -> None:
         checked_dtype(dtype)
@@ -137,14 +142,23 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, dtype: DTypeLike | None = None, **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        dtype: DTypeLike | None = None,
+        *,
+        config: BertConfig | None = None,
+        **options: Any,
+    ) -> Self:
         """Reads a model folder: config.json and model.safetensors (or its shards). The model is in eval().
 
+        A task's head that the files do not have is drawn as in a new model, and a line on stderr says so.
         Arrays that have the model's dtype in the file are views of the mapped file; writing into one changes the
         model and not the file.
 
         Args:
             dtype: float32, float64 or complex128; default float64 if all weights in the file are, else float32.
+            config: what is to be read in the place of config.json, as for another number of labels.
             options: the other arguments of the constructor, by name.
 
         Raises:
@@ -152,7 +166,8 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
                 what does not fit.
         """
         weights = StoredWeights(folder)
-        config = BertConfig.from_file(Path(folder) / "config.json")
+        if config is None:
+            config = BertConfig.from_file(Path(folder) / "config.json")
         return cls.from_weights(weights, config, dtype, **options)
 
     @classmethod

@@ -30,6 +30,9 @@ def add_to(commands: Commands) -> None:
 
     p = commands.add("inspect", _inspect, "how each name in a model folder's weights is used")
     p.add_argument("folder", type=Path, metavar="FOLDER")
+    p.add_argument(
+        "--class", dest="model_class", metavar="CLASS", help="of the model (config.json's, or BertModel)"
+    )
     gives_json(p)
 
 
@@ -57,9 +60,11 @@ def _shapes(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from numbert.bert.tasks.registry import model_class_named
     from numbert.inside.inspect import inspect
 
-    inspection = inspect(no_file(options.folder))
+    named = options.model_class
+    inspection = inspect(no_file(options.folder), None if named is None else model_class_named(named))
     print(json.dumps(inspection.to_dict(), indent=2) if options.json else inspection)
     return 0
 

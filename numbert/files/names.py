@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from numbert.config import BertConfig
-from numbert.errors import InputError
+from numbert.errors import InputError, abridged
 from numbert.nn.module import Parameter
 
 
@@ -19,6 +19,8 @@ class NamedModel(Protocol):
 
     config: BertConfig
     base_model_prefix: str
+    draws_missing_head: bool
+    rng: np.random.Generator
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -44,7 +46,8 @@ class NameMatch:
         parameter: the name in the model; "" if the model does not have the parameter.
         shape: the shape in the file; if the file does not have the parameter, the shape in the model.
         status: "used"; "tied", if another array that is used is the same parameter; "ignored", if the model does
-            not have the parameter; "missing", if the file does not have it; "mismatched", if the shapes differ.
+            not have the parameter; "missing", if the file does not have it; "new", if it is missing together with
+            all of a head that the model draws; "mismatched", if the shapes differ.
         model_shape: the shape in the model; () if the model does not have the parameter.
     """
 
@@ -98,7 +101,25 @@ def match_names(model: NamedModel, tensors: Mapping[str, StoredArray], folder: P
             file_shape = tensors[found[name]].shape
             status = "mismatched" if file_shape != shape else "used" if name == used else "tied"
             matches.append(NameMatch(found[name], name, file_shape, status, shape))
+    new = _new(model, matches)
+    matches = [replace(match, status="new") if match.parameter in new else match for match in matches]
     return matches + [NameMatch(name, "", tensors[name].shape, "ignored") for name in ignored]
+
+
+def _new(model: NamedModel, matches: list[NameMatch]) -> set[str]:
+    """The missing parameters that are drawn: those of the head if the file has none of them.
+
+    The pooler is drawn with the head that stands on it: a model for masked tokens has neither.
+    """
+    inner = f"{model.base_model_prefix}."
+    head = [match for match in matches if not match.parameter.startswith(inner)]
+    pooler = [match for match in matches if match.parameter.startswith(f"{inner}pooler.")]
+    new: set[str] = set()
+    for part in (head, pooler) if model.draws_missing_head else ():
+        if any(match.status != "missing" for match in part):
+            break
+        new |= {match.parameter for match in part}
+    return new
 
 
 def advice(model: NamedModel, matches: list[NameMatch]) -> str:
@@ -111,6 +132,14 @@ def advice(model: NamedModel, matches: list[NameMatch]) -> str:
     if missing and missing == head and hasattr(model, model.base_model_prefix):
         return "BertModel is the model without this head"
     return ""
+
+
+def what_is_new(model: NamedModel, matches: list[NameMatch]) -> str:
+    """Says which parameters are drawn anew, because the file has no head; "" if none are."""
+    new = [match.parameter for match in matches if match.status == "new"]
+    if not new:
+        return ""
+    return f"there is no head for {type(model).__name__}, which must learn it: {abridged(new)} are drawn anew"
 
 
 def _parameter_name(name: str, parameters: Mapping[str, object], prefix: str) -> str | None:

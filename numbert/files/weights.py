@@ -14,8 +14,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from numbert.errors import InputError, abridged
-from numbert.files.names import NamedModel, NameMatch, StoredArray, advice, match_names
+from numbert.files.names import NamedModel, NameMatch, StoredArray, advice, match_names, what_is_new
 from numbert.nn.array import Array
+from numbert.nn.module import Parameter
+from numbert.progress import say
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -102,7 +104,8 @@ class Weights(Protocol):
 def load_into(model: NamedModel, weights: Weights) -> None:
     """Puts the stored arrays into a model: all of them, or none.
 
-    An array of the model's dtype stays a view of the mapped file; any other is converted.
+    An array of the model's dtype stays a view of the mapped file; any other is converted. What
+    `match_names` calls new is drawn as published, and a line on stderr names it.
 
     Raises:
         InputError: a parameter is missing, an array has another shape or a type that cannot be read, the file has
@@ -129,6 +132,18 @@ def load_into(model: NamedModel, weights: Weights) -> None:
         arrays[name] = arrays[name].astype(model.dtype, copy=False)
     for name, array in arrays.items():
         parameters[name].data = array
+    for match in matches:
+        if match.status == "new":
+            parameters[match.parameter].data = _drawn(match.shape, model)
+    if drawn := what_is_new(model, matches):
+        say(f"{weights.folder}: {drawn}")
+
+
+def _drawn(shape: tuple[int, ...], model: NamedModel) -> Array:
+    """Returns a matrix or a bias of a head as it is in a new model."""
+    if len(shape) == 1:
+        return Parameter.full(shape, 0.0, model.dtype).data
+    return Parameter.normal(shape, model.config.initializer_range, model.rng, model.dtype).data
 
 
 def ignored_names(model: NamedModel, weights: Weights) -> list[str]:

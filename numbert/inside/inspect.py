@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.tasks import registry
 from numbert.config import BertConfig
-from numbert.files.names import NameMatch, advice, match_names
+from numbert.files.names import NameMatch, advice, match_names, what_is_new
 from numbert.files.tokenizer import tokenizer_notes
 from numbert.files.weights import StoredWeights
 from numbert.nn.switches import uninitialized
@@ -25,11 +26,12 @@ class Inspection:
     Attributes:
         folder: the model folder.
         architecture: the class that config.json names, or None.
-        model: the class whose parameters the rows show: the one in config.json if numbert has it, else BertModel.
+        model: the class whose parameters the rows show: the one that was asked for, else the one in config.json if
+            numbert has it, else BertModel.
         parameters: how many numbers that model learns.
         dtype: the dtype of the arrays that the model would read, such as "float32".
-        counts: how many rows have each status.
-        advice: what to try if parameters are missing, or "".
+        counts: how many rows have each status; "new" is there only if there are any.
+        advice: what to try if parameters are missing, what is drawn anew if the file has no head, or "".
         rows: one for each name, as `match_names` returns them.
         tokenizer: a line for each point in which the tokenizer's files disagree, or why they cannot be read.
     """
@@ -54,7 +56,7 @@ class Inspection:
         cells += [(row.name or "-", row.parameter or "-", _shape(row), row.status) for row in self.rows]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
         lines = ["  ".join((*map(str.ljust, line, widths), line[3])).rstrip() for line in cells]
-        if self.architecture not in (None, self.model):
+        if self.architecture not in (None, self.model, *(cls.__name__ for cls in registry.MODELS)):
             lines.insert(0, f"numbert has no {self.architecture}, which config.json names; as {self.model}:")
         # Nothing is said of a mismatch where there is none.
         counts = [f"{n} {status}" for status, n in self.counts.items() if n or status != "mismatched"]
@@ -62,8 +64,11 @@ class Inspection:
         return "\n".join([*lines, *([self.advice] if self.advice else []), *self.tokenizer])
 
 
-def inspect(folder: str | Path) -> Inspection:
+def inspect(folder: str | Path, model_class: type[BertPreTrainedModel] | None = None) -> Inspection:
     """Matches the names in a model folder with those of a model. It reads the headers and no weights.
+
+    Args:
+        model_class: the class of the model; default the one that config.json names, or BertModel.
 
     Raises:
         InputError: a file is missing or broken. (A parameter that is missing or has another shape becomes a row.)
@@ -71,7 +76,7 @@ def inspect(folder: str | Path) -> Inspection:
     weights = StoredWeights(folder)
     config = BertConfig.from_file(Path(folder) / "config.json")
     named = config.architectures[0] if config.architectures else None
-    cls = next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
+    cls = model_class or next((cls for cls in registry.MODELS if cls.__name__ == named), registry.BertModel)
     with uninitialized():
         model = cls(config)  # type: ignore[call-arg]  # seed and dtype have defaults
     rows = match_names(model, weights.tensors, weights.folder)
@@ -83,8 +88,9 @@ def inspect(folder: str | Path) -> Inspection:
         model=type(model).__name__,
         parameters=model.num_parameters(),
         dtype=" and ".join(sorted(DTYPE_NAMES.get(dtype, dtype) for dtype in dtypes)),
-        counts={status: counts[status] for status in ("used", "tied", "ignored", "missing", "mismatched")},
-        advice=advice(model, rows),
+        counts={status: counts[status] for status in ("used", "tied", "ignored", "missing", "mismatched")}
+        | ({"new": counts["new"]} if counts["new"] else {}),
+        advice=advice(model, rows) or what_is_new(model, rows),
         rows=rows,
         tokenizer=tokenizer_notes(folder),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import ModelOutput
 from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.tasks.classification import BertForMultipleChoice
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.module import Module
@@ -41,6 +42,11 @@ class LayerShape:
 
 # All sizes of the twin differ, so that a size tells its letter.
 TWIN = {"b": 5, "l": 7, "h": 3, "d": 11, "e": 33, "f": 13, "v": 17}
+# Where a question has several choices: c of them, which make b·c texts.
+CHOICES = 19
+TWIN_OF_CHOICES = TWIN | {"c": CHOICES, "b·c": TWIN["b"] * CHOICES}
+# A number of labels that is no other size; 1 and 2 are none anyway.
+LABELS = 23
 
 
 def shapes(
@@ -53,7 +59,7 @@ def shapes(
     """Finds the shape of every layer's output, in the order in which the layers finish.
 
     Nothing of the real size is computed. A tiny twin of the model, whose sizes all differ, runs and shows the
-    letters, and the letters give the numbers.
+    letters, and the letters give the numbers. For `BertForMultipleChoice` each question has two choices.
 
     Args:
         batch, length: b and l.
@@ -78,22 +84,28 @@ def shapes(
         output_hidden_states=False,
         return_dict=True,
     )
+    if config.num_labels > 2:
+        twin_config.num_labels = LABELS
     twin = model_class(twin_config, seed=0, dtype=np.float32).eval()
     rows: list[tuple[str, tuple[int, ...]]] = []
     for name, module in twin.named_modules():
         module.register_forward_hook(partial(_record, rows, name, saved))
-    ids = np.zeros((TWIN["b"], TWIN["l"]), dtype=np.int64)
+    choices = issubclass(model_class, BertForMultipleChoice)
+    twin_sizes = TWIN_OF_CHOICES if choices else TWIN
+    ids = np.zeros([twin_sizes[letter] for letter in ("bcl" if choices else "bl")], dtype=np.int64)
     if saved:
         twin(ids, token_type_ids=ids)
     else:
         with no_grad():
             twin(ids, token_type_ids=ids)
 
-    of_whole = {size: letter for letter, size in TWIN.items()}
+    of_whole = {size: letter for letter, size in twin_sizes.items()} | {LABELS: str(config.num_labels)}
     left = TWIN["h"] - 1  # heads in the twin's pruned layers
     of_pruned = {**of_whole, left: "h", left * TWIN["d"]: "h*d"}
     number_of = {
         "b": batch,
+        "c": 2,
+        "b·c": batch * 2,
         "l": length,
         "r": length,
         "d": config.attention_head_size,

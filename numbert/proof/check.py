@@ -61,7 +61,7 @@ def gradcheck(
         max_entries: how many entries of a tensor are compared one by one, at most. A larger tensor has this many
             drawn at random, half of them where backward's gradient is not 0.
         constants: names of floating inputs, and of plain arrays in the layer, that are not to be differentiated.
-            An input with "mask" in its name is a constant if backward returns no gradient for it.
+            An input with "mask" or "label" in its name is a constant if backward returns no gradient for it.
         raise_on_failure: False returns the report also if backward is wrong.
 
     Returns:

@@ -3,6 +3,7 @@
 # ruff: noqa: F405
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
 from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores, HeadMask
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
-from numbert.nn.losses import CrossEntropyLoss
+from numbert.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from numbert.nn.module import Module, Parameter
 from numbert.proof.check import gradcheck
 from numbert.proof.report import GradcheckReport
@@ -103,6 +104,8 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     yield "AttentionContext", AttentionContext(), (scores, drawn(B, H, R, D)), {}
     rows = np.array([3, -100, 0, 6, 3])
     yield "CrossEntropyLoss", CrossEntropyLoss(), (drawn(len(rows), F), rows), {}
+    yield "BCEWithLogitsLoss", BCEWithLogitsLoss(), (drawn(B, F), rng.random((B, F))), {}
+    yield "MSELoss", MSELoss(), (drawn(B, F), drawn(B, F)), {}
 
     for kind in ("relative_key", "relative_key_query"):
         distances = random(DistanceEmbedding(config(position_embedding_type=kind), seed=rng))
@@ -214,6 +217,44 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertLMHeadModel(decoder, seed=rng)),
         (),
         {**batch, **whole, "labels": labels, "head_mask": drawn(N, H)},
+    )
+    k = 4
+    few = {"num_hidden_layers": 1}  # the encoder is checked elsewhere
+    several, one = config(num_labels=k, classifier_dropout=0.4, **few), config(num_labels=1, **few)
+    for problem_type, settings, wanted in (
+        ("regression, one label", one, drawn(B)),
+        ("regression, several labels", dataclasses.replace(several, problem_type="regression"), drawn(B, k)),
+        ("single label", several, np.array([0, 3, 1, -100, 2, 3, 0, 1])),
+        ("multi-label", several, rng.integers(0, 2, (B, k)) * 1.0),
+    ):
+        model = random(BertForSequenceClassification(settings, seed=rng))
+        yield f"BertForSequenceClassification, {problem_type}", model, (), {**batch, "labels": wanted}
+    tags = np.where(padding == 1, ids(k), -100)
+    yield (
+        "BertForTokenClassification",
+        random(BertForTokenClassification(several, seed=rng)),
+        (),
+        {**batch, "labels": tags},
+    )
+    yield (
+        "BertForQuestionAnswering",
+        random(BertForQuestionAnswering(config(**few), seed=rng)),
+        (),
+        {
+            **batch,
+            "start_positions": np.array([0, 4, 9, 1, 2, 0, 3, 1]),
+            "end_positions": np.array([4, 2, 9, 5, 3, 0, 3, 1]),
+        },
+    )
+    yield (
+        "BertForMultipleChoice, inputs_embeds",
+        random(BertForMultipleChoice(config(**few), seed=rng)),
+        (),
+        {
+            "inputs_embeds": drawn(3, 2, L, E),
+            "attention_mask": padding[:6].reshape(3, 2, L),
+            "labels": np.array([1, -100, 0]),
+        },
     )
     yield "BertForMaskedLM", random(BertForMaskedLM(config(), seed=rng)), (), {**batch, "labels": labels}
     yield (

@@ -101,7 +101,7 @@ def choose_tensors(
         name, data, gradient = forward.inputs.names[key], forward.inputs.values[key], run.of_inputs.get(key)
         if name in constants:
             leave_out(f"input {name}", data, "a constant")
-        elif gradient is None and "mask" in name.lower():
+        elif gradient is None and any(word in name.lower() for word in ("mask", "label")):
             leave_out(f"input {name}", data, no_gradient)
         else:
             choose(f"input {name}", data, gradient, no_gradient)

@@ -423,5 +423,5 @@ class TestConfig:
             tiny.config(**change)
 
     def test_a_dictionary_comes_back_with_what_numbert_does_not_know(self):
-        values = tiny.config().to_dict() | {"id2label": {"0": "ham"}, "transformers_version": "4.6.0"}
+        values = tiny.config().to_dict() | {"finetuning_task": {"0": "ham"}, "transformers_version": "4.6.0"}
         assert numbert.BertConfig.from_dict(values).to_dict() == values

@@ -12,17 +12,34 @@ import minilm
 import numpy as np
 import pytest
 import tiny
+from messages import one_line
 from safetensors.numpy import load_file, save_file
 
 import numbert
-from numbert import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertModel, InputError
+from numbert import (
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForNextSentencePrediction,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+    InputError,
+)
 from numbert.cli import main
 from numbert.files.atomic import replacing
 from numbert.files.tokenizer import bert_tokenizer
 from numbert.files.weights import StoredWeights, load_into
 from numbert.inside.inspect import inspect
 
-CLASSES = [BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction]
+TASKS = [
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertForQuestionAnswering,
+    BertForMultipleChoice,
+]
+CLASSES = [BertModel, BertForPreTraining, BertForMaskedLM, BertForNextSentencePrediction, *TASKS]
 
 
 def random_model(cls=BertModel, **changes):
@@ -75,7 +92,10 @@ class TestReading:
         read = cls.from_pretrained(tmp_path)
         assert not read.training
         assert_same_weights(read, model.state_dict())
-        outputs = zip(model(**tiny.inputs()).to_tuple(), read(**tiny.inputs()).to_tuple(), strict=True)
+        given = tiny.inputs()
+        if cls is BertForMultipleChoice:
+            given = {name: array[None] for name, array in given.items()}
+        outputs = zip(model(**given).to_tuple(), read(**given).to_tuple(), strict=True)
         assert all(np.allclose(one, other, rtol=0, atol=1e-6) for one, other in outputs)
 
     @pytest.mark.parametrize(
@@ -407,6 +427,107 @@ class TestNames:
             BertForMaskedLM.from_pretrained(tmp_path)
 
 
+class TestNewHeads:
+    """A head for another task than the files are of is drawn, and is said to be."""
+
+    def read(self, cls, folder, capsys, **options):
+        """The model, and what is said on stderr."""
+        model = cls.from_pretrained(folder, **options)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        return model, captured.err
+
+    @pytest.mark.parametrize("of", [BertModel, BertForPreTraining])
+    @pytest.mark.parametrize("cls", TASKS)
+    def test_it_is_drawn_as_in_a_new_model_from_the_seed_and_one_line_says_so(self, cls, of, tmp_path, capsys):
+        there = random_model(of, initializer_range=0.5)
+        there.save_pretrained(tmp_path)
+        model, said = self.read(cls, tmp_path, capsys, seed=3)
+        head = "qa_outputs" if cls is BertForQuestionAnswering else "classifier"
+        assert said == (
+            f"{tmp_path}: there is no head for {cls.__name__}, which must learn it: "
+            f"{head}.weight, {head}.bias are drawn anew\n"
+        )
+        layer = getattr(model, head)
+        assert layer.weight.data.std() == pytest.approx(0.5, rel=0.6)
+        assert not layer.bias.data.any()
+        again, other = (cls.from_pretrained(tmp_path, seed=seed) for seed in (3, 4))
+        assert np.array_equal(getattr(again, head).weight.data, layer.weight.data)
+        assert not np.array_equal(getattr(other, head).weight.data, layer.weight.data)
+        stored = {name.removeprefix("bert."): array for name, array in there.state_dict().items()}
+        for name, parameter in model.bert.named_parameters():
+            assert np.array_equal(parameter.data, stored[name]), name
+
+    def test_a_head_that_is_there_is_read_and_nothing_is_said(self, tmp_path, capsys):
+        random_model(BertForSequenceClassification).save_pretrained(tmp_path)
+        assert self.read(BertForSequenceClassification, tmp_path, capsys)[1] == ""
+        assert inspect(tmp_path).counts == {"used": 41, "tied": 0, "ignored": 0, "missing": 0, "mismatched": 0}
+
+    def test_the_pooler_is_drawn_with_the_head_where_a_model_had_neither(self, tmp_path, capsys):
+        random_model(BertForMaskedLM).save_pretrained(tmp_path)
+        model, said = self.read(BertForSequenceClassification, tmp_path, capsys)
+        names = "bert.pooler.dense.weight, bert.pooler.dense.bias, classifier.weight, classifier.bias"
+        assert said.endswith(f"must learn it: {names} are drawn anew\n")
+        assert np.isfinite(model(**tiny.inputs()).logits).all()
+
+    def test_another_number_of_labels_than_config_json_has(self, tmp_path, capsys):
+        random_model(BertModel).save_pretrained(tmp_path)
+        config = numbert.BertConfig.from_file(tmp_path / "config.json")
+        config.num_labels = 5
+        model, _ = self.read(BertForTokenClassification, tmp_path, capsys, config=config)
+        model.save_pretrained(tmp_path / "five")
+        read, said = self.read(BertForTokenClassification, tmp_path / "five", capsys)
+        assert (read.config.num_labels, read.classifier.weight.shape, said) == (5, (5, 12), "")
+
+    @pytest.mark.parametrize(
+        "name", ["classifier.bias", "classifier.weight", f"bert.{Q}", "bert.pooler.dense.bias"]
+    )
+    def test_what_is_missing_otherwise_is_an_error(self, name, tmp_path):
+        arrays = random_model(BertForSequenceClassification).state_dict()
+        del arrays[name]
+        with pytest.raises(
+            InputError, match=f"has no {re.escape(name)}, which BertForSequenceClassification needs$"
+        ):
+            BertForSequenceClassification.from_pretrained(write_folder(tmp_path, arrays))
+
+    def test_without_the_encoder_nothing_is_drawn(self, tmp_path, capsys):
+        arrays = random_model(BertModel).state_dict()
+        del arrays[Q]
+        with pytest.raises(
+            InputError, match=f"has no bert.{re.escape(Q)}, which BertForTokenClassification needs"
+        ):
+            BertForTokenClassification.from_pretrained(write_folder(tmp_path, arrays))
+        assert capsys.readouterr().err == ""
+
+    def test_the_head_of_another_task_is_one_line(self, tmp_path):
+        random_model(BertForSequenceClassification, num_labels=3).save_pretrained(tmp_path)
+        with pytest.raises(InputError) as error:
+            BertForMultipleChoice.from_pretrained(tmp_path)
+        assert one_line(error).endswith(
+            "has shape [3, 12]; a BertForMultipleChoice of this configuration needs [1, 12]"
+        )
+        config = numbert.BertConfig.from_file(tmp_path / "config.json")
+        config.num_labels = 4
+        with pytest.raises(InputError, match=r"classifier.weight .* has shape \[3, 12\]; .* needs \[4, 12\]"):
+            BertForSequenceClassification.from_pretrained(tmp_path, config=config)
+
+    def test_inspect_tells_what_would_be_drawn(self, tmp_path, capsys):
+        write_folder(tmp_path, random_model(BertModel).state_dict(), architectures=["BertForTokenClassification"])
+        line = "there is no head for BertForTokenClassification, which must learn it: "
+        line += "classifier.weight, classifier.bias are drawn anew"
+        found = inspect(tmp_path)
+        assert (found.counts["new"], found.counts["missing"], found.advice) == (2, 0, line)
+        assert str(found).endswith(f"\n{line}")
+        random_model(BertModel).save_pretrained(tmp_path)
+        assert "new" not in inspect(tmp_path).counts
+        with pytest.raises(SystemExit):
+            main(["inspect", str(tmp_path), "--class", "BertForTokenClassification"])
+        shown = capsys.readouterr().out
+        assert shown.count("  new\n") == 2
+        assert shown.endswith(f"{line}\n")
+        assert "numbert has no" not in shown
+
+
 class TestInspect:
     def rows(self, folder, status):
         return [(row.name, row.parameter, row.shape) for row in inspect(folder).rows if row.status == status]
@@ -490,7 +611,7 @@ class TestSaving:
 
     def test_the_configuration_names_the_class_and_type_and_loses_nothing(self, tmp_path):
         config = tiny.config(
-            extra={"id2label": {"0": "no"}, "torch_dtype": "float16"}, architectures=["BertModel"]
+            id2label={0: "no"}, extra={"task": {"0": "no"}, "torch_dtype": "float16"}, architectures=["BertModel"]
         )
         model = BertForMaskedLM(config, dtype=np.float64)
         model.save_pretrained(tmp_path)
@@ -499,7 +620,7 @@ class TestSaving:
         assert written["model_type"] == "bert"
         assert written["dtype"] == "float64"
         assert "torch_dtype" not in written
-        assert written["id2label"] == {"0": "no"}
+        assert written["id2label"] == written["task"] == {"0": "no"}
         assert model.config.architectures == ["BertModel"], "saving does not change the model"
         assert BertForMaskedLM.from_pretrained(tmp_path).dtype == np.float64
 

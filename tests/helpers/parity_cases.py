@@ -40,6 +40,7 @@ class Case:
     positions: bool = False
     encoder: str = "none"  # what masks encoder_hidden_states: padding [b,r] or rows [b,l,r]; none without these
     steps: tuple[int, ...] = ()  # the lengths of the steps that the cache connects; all at once without
+    labels: str = ""  # of BertForSequenceClassification: classes, numbers or answers (yes or no)
     seed: int = 0
 
     @property
@@ -69,6 +70,15 @@ CASES = {
     "masked-lm-relative-key-query": Case(
         "BertForMaskedLM", {"position_embedding_type": "relative_key_query"}, mask="rows", seed=7
     ),
+    "classify-single": Case("BertForSequenceClassification", {"num_labels": 4}, labels="classes", seed=6),
+    "classify-multi": Case("BertForSequenceClassification", {"num_labels": 4}, labels="answers", seed=7),
+    "classify-regression": Case("BertForSequenceClassification", {"num_labels": 1}, labels="numbers", seed=8),
+    "classify-regression-of-3": Case(
+        "BertForSequenceClassification", {"num_labels": 3, "problem_type": "regression"}, labels="numbers", seed=9
+    ),
+    "classify-tokens": Case("BertForTokenClassification", {"num_labels": 4}, mask="rows", seed=10),
+    "answer-questions": Case("BertForQuestionAnswering", ids="inputs_embeds", seed=11),
+    "choose": Case("BertForMultipleChoice", ids="inputs_embeds", positions=True, seed=12),
 }
 
 
@@ -99,6 +109,20 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
         inputs["labels"] = words
     elif case.model == "BertForNextSentencePrediction":
         inputs["labels"] = is_random
+    elif case.model == "BertForSequenceClassification":
+        k = case.config["num_labels"]
+        classes = np.where(is_random == -100, -100, rng.integers(0, k, BATCH))
+        numbers = rng.standard_normal((BATCH, k) if k > 1 else BATCH)
+        inputs["labels"] = {"classes": classes, "numbers": numbers, "answers": 1.0 * (numbers > 0)}[case.labels]
+    elif case.model == "BertForTokenClassification":
+        inputs["labels"] = np.where(words == -100, -100, words % case.config["num_labels"])
+    elif case.model == "BertForQuestionAnswering":  # two positions are beyond the text
+        inputs |= {"start_positions": np.array([0, 3, 7, 5, 2]), "end_positions": np.array([4, 3, 99, 6, 0])}
+    elif case.model == "BertForMultipleChoice":
+        # Two questions of five choices.
+        inputs = {name: np.stack([value, value[::-1]]) for name, value in inputs.items()}
+        inputs["inputs_embeds"] = rng.standard_normal((2, BATCH, LENGTH, SIZES["hidden_size"]))
+        inputs["labels"] = np.array([3, 1])
     if case.encoder != "none":
         inputs["encoder_hidden_states"] = rng.standard_normal((BATCH, ENCODED, SIZES["hidden_size"]))
         seen = np.arange(ENCODED) < np.array([6, 3, 2, 5, 1])[:, None]  # [b,r]

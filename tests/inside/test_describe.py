@@ -91,6 +91,23 @@ class TestShapes:
         assert rows[attention + "key_layer"] == "b,h,r,d"
         assert rows[attention + "attention_probs"] == "b,h,l,r"
 
+    def test_the_heads_of_tasks(self):
+        """Five labels are five, though the batch of the twin is five as well; choices have their own letter."""
+        config = tiny.config(num_labels=5)
+
+        def letters(name, rows):
+            return {row.name: (",".join(row.letters), row.numbers) for row in rows}[name]
+
+        rows = shapes(config, numbert.BertForSequenceClassification, batch=4, length=6)
+        assert letters("/logits", rows) == ("b,5", (4, 5))
+        rows = shapes(config, numbert.BertForTokenClassification, batch=4, length=6)
+        assert letters("classifier", rows) == ("b,l,5", (4, 6, 5))
+        rows = shapes(tiny.config(), numbert.BertForQuestionAnswering, batch=4, length=6)
+        assert letters("/start_logits", rows) == ("b,l", (4, 6))
+        rows = shapes(config, numbert.BertForMultipleChoice, batch=4, length=6)
+        assert letters("/logits", rows) == ("b,c", (4, 2))
+        assert letters("bert/last_hidden_state", rows) == ("b·c,l,e", (8, 6, 12))
+
     def test_the_table_is_aligned(self):
         lines = shapes_table(shapes(tiny.config())).splitlines()
         assert len({line.rindex("[") for line in lines}) == 1

@@ -20,12 +20,19 @@ pytestmark = pytest.mark.live
 torch = pytest.importorskip("torch", reason="needs torch")
 transformers = pytest.importorskip("transformers", reason="needs transformers")
 
+TASKS = [
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertForQuestionAnswering",
+    "BertForMultipleChoice",
+]
 CLASSES = [
     "BertModel",
     "BertForPreTraining",
     "BertForMaskedLM",
     "BertForNextSentencePrediction",
     "BertLMHeadModel",
+    *TASKS,
 ]
 # What the configuration of a class has besides.
 CONFIGS = {"BertLMHeadModel": {"is_decoder": True, "add_cross_attention": True, "use_cache": False}}
@@ -77,6 +84,8 @@ def assert_same_outputs(numbert_model, transformers_model):
     if numbert_model.config.add_cross_attention:
         states = np.random.default_rng(0).standard_normal((tiny.BATCH, 4, tiny.SIZES["hidden_size"]))
         given["encoder_hidden_states"] = states.astype(np.float32)
+    if isinstance(numbert_model, numbert.BertForMultipleChoice):
+        given = {key: value[None] for key, value in given.items()}  # one question of five choices
     with numbert.no_grad():
         one = dict(numbert_model(**given, output_hidden_states=True))
     with torch.no_grad():
@@ -113,6 +122,38 @@ class TestBothDirections:
         back = getattr(numbert, name).from_pretrained(tmp_path / "two").state_dict()
         for key, array in model.state_dict().items():
             assert np.array_equal(back[key], array), key
+
+
+def test_labels_mean_the_same_on_both_sides(tmp_path):
+    """Their names, their number and the problem type; and a head of more than two labels."""
+    names = {0: "ham", 1: "spam", 2: "eggs"}
+    labels = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+    config = tiny.config(**labels, problem_type="multi_label_classification")
+    model = numbert.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "one")
+    read, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "one", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    assert (read.config.id2label, read.config.label2id) == (names, labels["label2id"])
+    assert (read.config.num_labels, read.config.problem_type) == (3, "multi_label_classification")
+    assert_same_outputs(model, read.eval())
+    read.save_pretrained(tmp_path / "two")
+    back = numbert.BertForSequenceClassification.from_pretrained(tmp_path / "two")
+    assert (back.config.id2label, back.config.label2id) == (names, labels["label2id"])
+    assert back.config.problem_type == "multi_label_classification"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_new_head_on_what_transformers_pretrained(name, tmp_path, capsys):
+    theirs("BertForPreTraining").save_pretrained(tmp_path / "one")
+    capsys.readouterr()
+    model = getattr(numbert, name).from_pretrained(tmp_path / "one")
+    assert capsys.readouterr().err.count("\n") == 1
+    model.save_pretrained(tmp_path / "two")
+    read, info = getattr(transformers, name).from_pretrained(tmp_path / "two", output_loading_info=True)
+    assert not any(info.values()), info
+    assert_same_outputs(model, read.eval())
 
 
 def test_without_a_pooler(tmp_path):

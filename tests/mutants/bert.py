@@ -17,6 +17,7 @@ CACHE = "bert/test_cache.py"
 PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
 GENERATION = "bert/test_generation.py"
+TASKS = "bert/test_tasks.py"
 
 MUTANTS = [
     Mutant(
@@ -423,9 +424,9 @@ MUTANTS = [
     Mutant(
         "next-sentence-loss-lost",
         "bert/heads.py",
-        "        return masked_lm, HeadLoss(loss, seq_relationship_score, probs)",
-        "        alone = masked_lm.loss is None\n"
-        "        return masked_lm, HeadLoss(loss if alone else None, seq_relationship_score, probs)",
+        "        return masked_lm, HeadLoss.of(self.loss_fct, seq_relationship_score, next_sentence_label)",
+        "        nsp = HeadLoss.of(self.loss_fct, seq_relationship_score, next_sentence_label)\n"
+        "        return masked_lm, nsp if masked_lm.loss is None else HeadLoss(None, nsp.logits, nsp.probs)",
         "half of the objective is missing in the loss that is reported, though not in the gradient",
         tests=(PARITY, MODEL),
     ),
@@ -936,5 +937,77 @@ MUTANTS = [
         "    return room\n",
         "beam search puts the rows of a cache in another order",
         tests=(CACHE,),
+    ),
+    Mutant(
+        "classifier-dropout-not-in-backward",
+        "bert/tasks/classification.py",
+        "return None, self.dropout.backward(self.classifier.backward(d_logits))\n\n\nclass BertForToken",
+        "return None, self.classifier.backward(d_logits)\n\n\nclass BertForToken",
+        "the dropout between pooler and classifier is not undone; in eval() nobody notices",
+        tests=(GRADCHECK,),
+    ),
+    Mutant(
+        "choices-and-questions-mixed",
+        "bert/tasks/classification.py",
+        "d_logits = self.loss_fct.backward(d_loss).reshape(-1, 1)  # [b,c] -> [b·c,1]",
+        "d_logits = self.loss_fct.backward(d_loss).T.reshape(-1, 1)  # [b,c] -> [b·c,1]",
+        "[b,c] flattened by columns: each choice gets the gradient of another question's",
+        gradient=True,
+    ),
+    Mutant(
+        "choices-flattened-by-columns",
+        "bert/tasks/classification.py",
+        ".reshape(b, choices)  # [b·c,e] -> [b,c]",
+        ".reshape(choices, b).T  # [b·c,e] -> [b,c]",
+        "the scores of one question are those of several",
+        tests=(PARITY, TASKS),
+    ),
+    Mutant(
+        "one-label-is-a-class",
+        "bert/tasks/classification.py",
+        "if problem_type is None and self.config.num_labels == 1:",
+        "if False:",
+        "a regression taken for questions of yes or no",
+        tests=(PARITY, TASKS),
+    ),
+    Mutant(
+        "classifier-dropout-of-0-taken-for-none",
+        "bert/tasks/classification.py",
+        "config.hidden_dropout_prob if own is None else own",
+        "own or config.hidden_dropout_prob",
+        "a rate of 0 that was asked for is falsy, so the other one is taken",
+        tests=(TASKS,),
+    ),
+    Mutant(
+        "positions-beyond-the-text-clamped-to-its-end",
+        "bert/tasks/question_answering.py",
+        "np.where(array < length, array, IGNORE)",
+        "np.minimum(array, length - 1)",
+        "an answer that was cut off is learned as if it were the last token",
+        tests=(PARITY, TASKS),
+    ),
+    Mutant(
+        "start-and-end-gradients-swapped",
+        "bert/tasks/question_answering.py",
+        "np.stack((d_start_logits, d_end_logits), axis=-1)",
+        "np.stack((d_end_logits, d_start_logits), axis=-1)",
+        "two gradients of one shape in the wrong order",
+        gradient=True,
+    ),
+    Mutant(
+        "start-and-end-losses-summed",
+        "bert/tasks/question_answering.py",
+        "np.asarray((start.loss + end.loss) / 2)",
+        "np.asarray(start.loss + end.loss)",
+        "a loss of twice its size beside the gradient of the mean",
+        gradient=True,
+    ),
+    Mutant(
+        "head-loss-factor-lost",
+        "bert/tasks/one_head.py",
+        "self.loss_backward(saved, d_loss)",
+        "self.loss_backward(saved, 1.0)",
+        "backward(1 / steps) accumulates whole gradients",
+        tests=(TASKS,),
     ),
 ]

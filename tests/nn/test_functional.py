@@ -12,6 +12,8 @@ from numbert.nn import blocks
 from numbert.nn.functional import (
     attention,
     attention_backward,
+    bce_with_logits,
+    bce_with_logits_backward,
     cross_entropy,
     cross_entropy_backward,
     gelu,
@@ -20,6 +22,8 @@ from numbert.nn.functional import (
     gelu_tanh_backward,
     layer_norm,
     layer_norm_backward,
+    mse,
+    mse_backward,
     relu,
     relu_backward,
     sigmoid,
@@ -119,6 +123,15 @@ class TestEachBackwardIsTheDerivative:
         numeric = complex_step(lambda x: cross_entropy(x, labels)[0], [logits], d_loss)[0]
         assert_close(cross_entropy_backward(d_loss, probs, labels), numeric)
 
+    def test_yes_or_no_and_squared_error(self):
+        logits, numbers, d_loss = drawn(4, 3), drawn(4, 3, seed=1), 0.7
+        answers = np.clip(numbers, 0, 1)
+        _, probs = bce_with_logits(logits, answers)
+        numeric = complex_step(lambda x: bce_with_logits(x, answers)[0], [logits], d_loss)[0]
+        assert_close(bce_with_logits_backward(d_loss, probs, answers), numeric)
+        numeric = complex_step(lambda x: mse(x, numbers), [logits], d_loss)[0]
+        assert_close(mse_backward(d_loss, logits, numbers), numeric)
+
     @given(
         x=hnp.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 5)), elements=st.floats(-20, 20)),
         seed=st.integers(0, 100),
@@ -186,6 +199,29 @@ class TestWhatTheFunctionsAre:
         loss, probs = cross_entropy(logits, labels)
         assert loss == 0
         assert not cross_entropy_backward(1.0, probs, labels).any()
+
+    def test_yes_or_no_is_the_mean_cross_entropy_of_two_classes(self):
+        logits, labels = drawn(4, 3), np.clip(drawn(4, 3, seed=1), 0, 1)
+        p = sigmoid(logits)
+        loss, probs = bce_with_logits(logits, labels)
+        assert math.isclose(loss, -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean())
+        np.testing.assert_allclose(probs, p, rtol=1e-14)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_yes_or_no_of_large_logits_is_their_size_or_next_to_nothing(self, dtype):
+        logits, labels = np.array([1000.0, -1000.0, 1000.0, -1000.0], dtype), np.array([0.0, 1.0, 1.0, 0.0], dtype)
+        with np.errstate(all="raise"):
+            loss, probs = bce_with_logits(logits, labels)
+            d_logits = bce_with_logits_backward(1.0, probs, labels)
+        assert loss == 500
+        assert d_logits.tolist() == [0.25, -0.25, 0, 0]
+        one = bce_with_logits(np.array([30.0], dtype), np.array([1.0], dtype))[0]
+        assert math.isclose(one, math.exp(-30), rel_tol=1e-6)
+
+    def test_squared_error_is_the_mean_over_all_entries(self):
+        assert mse(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0], [0.0, 4.0]])) == 13 / 4
+        nothing = np.zeros((0, 3))
+        assert mse(nothing, nothing) == bce_with_logits(nothing, nothing)[0] == 0
 
 
 class TestFloat32Kernels:

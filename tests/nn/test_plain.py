@@ -91,6 +91,11 @@ def labels(draw, n):
     return made
 
 
+def yes_or_no(draw, shape):
+    """Labels from 0 to 1: some of them no, some yes, some between."""
+    return np.clip(draw.rng.standard_normal(shape), 0, 1).astype(draw.dtype)
+
+
 # A whole sequence, as long as the table allows or shorter; steps with a cache, of three tokens and of one; one
 # token in all; no sequence.
 DISTANCES = [(5, 5, 5), (4, 4, 7), (3, 5, 7), (1, 6, 6), (1, 1, 1), (1, 1, 4), (3, 5, 7, True, 0)]
@@ -127,6 +132,13 @@ CASES = {
     "cross_entropy_backward": [
         lambda draw, n=n: (0.7, functional.softmax_plain(draw(n, V)), labels(draw, n)) for n in (5, 1, 0)
     ],
+    "bce_with_logits": [lambda draw, s=s: (draw(*s), yes_or_no(draw, s)) for s in [(5, 3), (1, 4), (4,), (0, 3)]],
+    "bce_with_logits_backward": [
+        lambda draw, s=s: (0.7, functional.sigmoid_plain(draw(*s)), yes_or_no(draw, s))
+        for s in [(5, 3), (1, 4), (4,), (0, 3)]
+    ],
+    "mse": [lambda draw, s=s: (draw(*s), draw(*s)) for s in [(5, 3), (1, 4), (4,), (0, 3)]],
+    "mse_backward": [lambda draw, s=s: (0.7, draw(*s), draw(*s)) for s in [(5, 3), (1, 4), (4,), (0, 3)]],
     "gelu": ELEMENTWISE,
     "gelu_backward": ELEMENTWISE_BACKWARD,
     "gelu_tanh": ELEMENTWISE,

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbert.bert.heads import BertOnlyMLMHead, HeadLoss
+from numbert.bert.heads import BertOnlyMLMHead
 from numbert.bert.inputs import checked_labels, left_out
 from numbert.bert.model import BertModel
 from numbert.bert.outputs import CausalLMOutput, returns_dict
-from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.tasks.generation import GenerationMixin
-from numbert.bert.tasks.pretraining import no_loss, tied_weight
+from numbert.bert.tasks.one_head import BertWithOneHead
+from numbert.bert.tasks.pretraining import tied_weight
 from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE
 
 
-class BertLMHeadModel(GenerationMixin, BertPreTrainedModel):
+class BertLMHeadModel(GenerationMixin, BertWithOneHead):
     """BertModel without pooler, with the head for masked tokens, which here predicts the token that follows.
 
     `BertPreTrainedModel` describes the arguments. With `is_decoder=True` a token sees only those before it,
@@ -68,9 +69,8 @@ class BertLMHeadModel(GenerationMixin, BertPreTrainedModel):
         sequence_output = outputs.last_hidden_state
         padding = left_out(attention_mask, inputs.get("unpad", False))
         labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size, padding)
-        if labels is None:
-            head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
-        else:
+        following = None
+        if labels is not None:
             following = np.full(labels.shape, IGNORE)  # nothing follows the last token
             following[:, :-1] = labels[:, 1:]
             if padding is not None and (wrong := (following != IGNORE) & padding).any():
@@ -79,7 +79,7 @@ class BertLMHeadModel(GenerationMixin, BertPreTrainedModel):
                     f"labels has {following[row, place]} at [{row}, {place + 1}], predicted at {place}, where "
                     f"attention_mask is 0; with unpad=True it must be {IGNORE}"
                 )
-            head = self.cls.loss(sequence_output, following, return_logits)
+        head = self.cls.loss(sequence_output, following, return_logits)  # [b,l,e] -> [b,l,v]
         self.remember(labels=labels, probs=head.probs)
         output = CausalLMOutput(
             loss=head.loss,
@@ -91,17 +91,6 @@ class BertLMHeadModel(GenerationMixin, BertPreTrainedModel):
         )
         return output if returns_dict(return_dict, self.config) else output.to_tuple()
 
-    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad; returns what `BertModel.backward` returns.
-
-        The derivation is in docs/derivations.md#causal-language-model.
-
-        Args:
-            d_loss: the number by which the gradient is multiplied.
-
-        Raises:
-            RuntimeError: the latest forward had no labels, or there was none.
-        """
-        if self.recall().labels is None:
-            raise no_loss(self)
-        return self.bert.backward(self.cls.loss_backward(d_loss))
+    def loss_backward(self, saved: SimpleNamespace, d_loss: float) -> tuple[Array | None, Array | None]:
+        """d_loss (a number) -> d_sequence_output [b,l,e], None: docs/derivations.md#causal-language-model."""
+        return self.cls.loss_backward(d_loss), None

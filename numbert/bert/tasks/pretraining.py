@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numbert.bert.heads import BertOnlyMLMHead, BertOnlyNSPHead, BertPreTrainingHeads, HeadLoss
+from numbert.bert.heads import BertOnlyMLMHead, BertOnlyNSPHead, BertPreTrainingHeads
 from numbert.bert.inputs import checked_labels, left_out
 from numbert.bert.model import BertModel
-from numbert.bert.outputs import BertForPreTrainingOutput, HeadOutput, returns_dict
+from numbert.bert.outputs import BertForPreTrainingOutput, returns_dict
 from numbert.bert.pretrained import BertPreTrainedModel
+from numbert.bert.tasks.one_head import BertWithOneHead, no_loss
 from numbert.config import BertConfig
 from numbert.nn.array import Array
 from numbert.nn.module import Parameter
@@ -108,7 +110,7 @@ class BertForPreTraining(BertPreTrainedModel):
         return self.bert.backward(d_sequence_output, d_pooled_output)
 
 
-class BertForMaskedLM(BertPreTrainedModel):
+class BertForMaskedLM(BertWithOneHead):
     """BertModel without pooler, with the head for masked tokens. `BertPreTrainedModel` describes the arguments."""
 
     def __init__(
@@ -138,29 +140,15 @@ class BertForMaskedLM(BertPreTrainedModel):
         sequence_output = outputs.last_hidden_state
         padding = left_out(attention_mask, inputs.get("unpad", False))
         labels = checked_labels("labels", labels, sequence_output.shape[:2], self.config.vocab_size, padding)
-        if labels is None:
-            head = HeadLoss(None, self.cls(sequence_output), None)  # [b,l,e] -> [b,l,v]
-        else:
-            head = self.cls.loss(sequence_output, labels, return_logits)
-        self.remember(labels=labels, probs=head.probs)
-        output = HeadOutput(head.loss, head.logits, outputs.hidden_states, outputs.attentions)
-        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+        head = self.cls.loss(sequence_output, labels, return_logits)  # [b,l,e] -> [b,l,v]
+        return self.answer(outputs, head, labels, return_dict)
 
-    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad; returns {"inputs_embeds": [b,l,e]}.
-
-        Args:
-            d_loss: the number by which the gradient is multiplied.
-
-        Raises:
-            RuntimeError: the latest forward had no labels, or there was none.
-        """
-        if self.recall().labels is None:
-            raise no_loss(self)
-        return self.bert.backward(self.cls.loss_backward(d_loss))
+    def loss_backward(self, saved: SimpleNamespace, d_loss: float) -> tuple[Array | None, Array | None]:
+        """d_loss (a number) -> d_sequence_output [b,l,e], None."""
+        return self.cls.loss_backward(d_loss), None
 
 
-class BertForNextSentencePrediction(BertPreTrainedModel):
+class BertForNextSentencePrediction(BertWithOneHead):
     """BertModel with the head for the next sentence. `BertPreTrainedModel` describes the arguments."""
 
     def __init__(
@@ -193,33 +181,14 @@ class BertForNextSentencePrediction(BertPreTrainedModel):
         """
         outputs = self.bert(input_ids, attention_mask, token_type_ids, return_dict=True, **inputs)
         labels = checked_labels("labels", labels, outputs.pooler_output.shape[:1], 2)
-        if labels is None:
-            head = HeadLoss(None, self.cls(outputs.pooler_output), None)  # [b,e] -> [b,2]
-        else:
-            head = self.cls.loss(outputs.pooler_output, labels)
-        self.remember(labels=labels, probs=head.probs)
-        output = HeadOutput(head.loss, head.logits, outputs.hidden_states, outputs.attentions)
-        return output if returns_dict(return_dict, self.config) else output.to_tuple()
+        head = self.cls.loss(outputs.pooler_output, labels)  # [b,e] -> [b,2]
+        return self.answer(outputs, head, labels, return_dict)
 
-    def backward(self, d_loss: float = 1.0) -> dict[str, Array]:
-        """Adds the gradient of the latest loss to every Parameter.grad; returns {"inputs_embeds": [b,l,e]}.
-
-        Args:
-            d_loss: the number by which the gradient is multiplied.
-
-        Raises:
-            RuntimeError: the latest forward had no labels, or there was none.
-        """
-        if self.recall().labels is None:
-            raise no_loss(self)
-        return self.bert.backward(None, self.cls.loss_backward(d_loss))
+    def loss_backward(self, saved: SimpleNamespace, d_loss: float) -> tuple[Array | None, Array | None]:
+        """d_loss (a number) -> None, d_pooled_output [b,e]."""
+        return None, self.cls.loss_backward(d_loss)
 
 
 def tied_weight(bert: BertModel) -> Parameter | None:
     """Returns the word embeddings for the decoder to share if the configuration ties them, else None."""
     return bert.embeddings.word_embeddings.weight if bert.config.tie_word_embeddings else None
-
-
-def no_loss(model: BertPreTrainedModel) -> RuntimeError:
-    """Returns the error for a backward whose forward had no labels."""
-    return RuntimeError(f"{type(model).__name__}.backward: the latest forward had no labels, so it has no loss")

@@ -23,7 +23,13 @@ from numbert.bert.positions import DistanceEmbedding
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.bert.residual import BertOutput, BertSelfOutput
 from numbert.bert.tasks.causal import BertLMHeadModel
+from numbert.bert.tasks.classification import (
+    BertForMultipleChoice,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining
+from numbert.bert.tasks.question_answering import BertForQuestionAnswering
 from numbert.errors import InputError
 from numbert.nn.module import Module
 
@@ -33,8 +39,12 @@ __all__ = [  # in the order data flows
     "BertEncoder",
     "BertFeedForward",
     "BertForMaskedLM",
+    "BertForMultipleChoice",
     "BertForNextSentencePrediction",
     "BertForPreTraining",
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
     "BertIntermediate",
     "BertLMHeadModel",
     "BertLMPredictionHead",

@@ -1,10 +1,11 @@
-"""cross_entropy: the mean of -log softmax(logits)[label] over the rows that have a label."""
+"""The losses: cross_entropy of one class, bce_with_logits of yes or no for each class, mse of numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from numbert.nn.array import Array
+from numbert.nn.functional.elementwise import sigmoid, sigmoid_plain
 from numbert.nn.functional.softmax import softmax_plain
 from numbert.nn.numerics import underflow_is_zero
 
@@ -82,4 +83,111 @@ def cross_entropy_backward(d_loss: float | Array, probs: Array, labels: Array) -
     d_logits[rows, labels[rows]] -= np.asarray(d_loss / max(1, len(rows)), probs.dtype)
     if len(rows) < len(labels):
         d_logits[~labelled] = 0  # also where the logits are not finite, and 0 * NaN is NaN
+    return d_logits
+
+
+def bce_with_logits_plain(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """The mean of -(y log p + (1 - y) log(1 - p)) over all entries, with p = sigmoid(logit) and y the label.
+
+    It is computed as log(1 + exp(-|x|)) + max(x, 0) - x y, which is the same: docs/derivations.md#yes-or-no. Here
+    exp never overflows, and no logarithm is taken of what has become 0. logits and labels [...] -> loss, a scalar,
+    and probs [...].
+    """
+    total = np.zeros((), logits.dtype)
+    for x, y in zip(logits.reshape(-1), labels.reshape(-1), strict=True):
+        positive = x.real >= 0
+        small = np.exp(-x if positive else x)  # exp(-|x|)
+        total = total + np.log1p(small) + ((1 - y) if positive else -y) * x
+    loss = total / max(1, logits.size)
+    return np.asarray(loss, logits.dtype), sigmoid_plain(logits)
+
+
+@underflow_is_zero
+def bce_with_logits(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """`bce_with_logits_plain` with all entries at once. If there is none, the loss is 0.
+
+    Args:
+        logits: [...]
+        labels: numbers from 0 (no) to 1 (yes), [...].
+
+    Returns:
+        loss, a scalar; and probs [...], the sigmoid of the logits, which backward needs.
+    """
+    positive = logits.real >= 0
+    entries = np.log1p(np.exp(np.where(positive, -logits, logits)))  # log(1 + exp(-|x|))
+    entries += np.where(positive, 1 - labels, -labels) * logits
+    loss = entries.sum() / max(1, logits.size)
+    return np.asarray(loss, logits.dtype), sigmoid(logits)
+
+
+def bce_with_logits_backward_plain(d_loss: float | Array, probs: Array, labels: Array) -> Array:
+    """d_logits [...] = d_loss (probs - labels) / count. The derivation is in docs/derivations.md#yes-or-no."""
+    d_logits = np.zeros_like(probs)
+    for place in np.ndindex(probs.shape):
+        d_logits[place] = (d_loss / probs.size) * (probs[place] - labels[place])
+    return d_logits
+
+
+@underflow_is_zero
+def bce_with_logits_backward(d_loss: float | Array, probs: Array, labels: Array) -> Array:
+    """`bce_with_logits_backward_plain` with all entries at once.
+
+    Args:
+        d_loss: the gradient of the loss, a scalar.
+        probs: [...]
+        labels: numbers from 0 to 1, [...].
+
+    Returns:
+        d_logits [...].
+    """
+    d_logits: Array = (probs - labels) * np.asarray(d_loss / max(1, probs.size), probs.dtype)
+    return d_logits
+
+
+def mse_plain(logits: Array, labels: Array) -> Array:
+    """The mean of (logit - label)^2 over all entries. logits and labels [...] -> loss, a scalar."""
+    total = np.zeros((), logits.dtype)
+    for x, y in zip(logits.reshape(-1), labels.reshape(-1), strict=True):
+        total = total + (x - y) ** 2
+    return np.asarray(total / max(1, logits.size), logits.dtype)
+
+
+@underflow_is_zero
+def mse(logits: Array, labels: Array) -> Array:
+    """`mse_plain` with all entries at once. If there is none, the loss is 0.
+
+    Args:
+        logits: [...]
+        labels: the numbers that the logits are to be, [...].
+
+    Returns:
+        loss, a scalar.
+    """
+    difference = logits - labels
+    return np.asarray((difference * difference).sum() / max(1, logits.size), logits.dtype)
+
+
+def mse_backward_plain(d_loss: float | Array, logits: Array, labels: Array) -> Array:
+    """d_logits [...] = d_loss 2 (logits - labels) / count.
+
+    The derivation is in docs/derivations.md#squared-error.
+    """
+    d_logits = np.zeros_like(logits)
+    for place in np.ndindex(logits.shape):
+        d_logits[place] = (d_loss / logits.size) * 2 * (logits[place] - labels[place])
+    return d_logits
+
+
+@underflow_is_zero
+def mse_backward(d_loss: float | Array, logits: Array, labels: Array) -> Array:
+    """`mse_backward_plain` with all entries at once.
+
+    Args:
+        d_loss: the gradient of the loss, a scalar.
+        logits, labels: [...]
+
+    Returns:
+        d_logits [...].
+    """
+    d_logits: Array = (logits - labels) * np.asarray(d_loss * 2 / max(1, logits.size), logits.dtype)
     return d_logits
