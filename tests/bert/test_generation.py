@@ -16,7 +16,7 @@ from messages import one_line
 
 from numbert import BertLMHeadModel, InputError, sampling_probs
 from numbert.bert.tasks import registry
-from numbert.bert.tasks.decoding import Hypotheses, draw
+from numbert.bert.tasks.decoding import Hypotheses, beam_search, draw
 
 STORED = stored()
 LOGITS = np.log([0.5, 0.25, 0.125, 0.125])
@@ -135,7 +135,31 @@ class TestLeftPadding:
         assert np.array_equal(first, second)
 
 
+class Script:
+    """Takes a model's place in beam search: the probabilities of each step, whatever stands before."""
+
+    def __init__(self, *probs):
+        self.logits = [np.log(one) for one in probs]
+
+    def __call__(self, ids):
+        return np.tile(self.logits.pop(0), (len(ids), 1))
+
+    def take(self, rows):
+        """Goes on with these rows, which are all alike."""
+
+
 class TestBeamSearch:
+    def test_an_end_behind_the_first_candidates_is_no_hypothesis(self):
+        """The end token 3 comes fourth. Its 0.1 would beat 0.4 * 0.34 ** 2, so it must not be among the texts."""
+        even = [0.34, 0.33, 0.32, 0.01]
+        written = beam_search(Script([0.4, 0.3, 0.2, 0.1], even, even), np.array([[1]]), 3, 2, 0.0, 3, 0)
+        assert written.tolist() == [[1, 0, 0, 0]]
+
+    def test_an_end_among_the_first_is_one_and_may_win(self):
+        even = [0.34, 0.33, 0.32, 0.01]
+        written = beam_search(Script([0.4, 0.1, 0.2, 0.3], even, even), np.array([[1]]), 3, 2, 0.0, 3, 0)
+        assert written.tolist() == [[1, 3]]
+
     def test_with_as_many_beams_as_pieces_two_tokens_are_the_best_of_all_pairs(self):
         v = 7
         model = decoder(vocab_size=v).eval()

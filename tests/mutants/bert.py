@@ -690,7 +690,7 @@ MUTANTS = [
         "if rank < num_beams:",
         "if True:",
         "an end that is less probable than num_beams continuations counts as one of the best texts",
-        tests=(f"{GENERATION}::test_the_same_tokens_as_transformers",),
+        tests=(f"{GENERATION}::TestBeamSearch",),
     ),
     Mutant(
         "length-penalty-multiplied",

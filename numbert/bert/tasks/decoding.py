@@ -225,9 +225,8 @@ def beam_search(
     num_beams go on. A text is done when `Hypotheses.is_done` says so; what goes on at the end counts as it is.
     """
     b, prompt = ids.shape
-    log_probs = np.tile(
-        np.where(np.arange(num_beams) == 0, 0.0, NOT_BEGUN), (b, 1)
-    )  # [b,num_beams], of whole beams
+    log_probs = np.full((b, num_beams), NOT_BEGUN)
+    log_probs[:, 0] = 0
     found = [Hypotheses(num_beams, length_penalty) for _ in range(b)]
     done = [False] * b
     beams = ids.repeat(num_beams, axis=0)  # [b * num_beams, l]
