@@ -150,10 +150,12 @@ class Script:
 
 class TestBeamSearch:
     def test_an_end_behind_the_first_candidates_is_no_hypothesis(self):
-        """The end token 3 comes fourth. Its 0.1 would beat 0.4 * 0.34 ** 2, so it must not be among the texts."""
-        even = [0.34, 0.33, 0.32, 0.01]
-        written = beam_search(Script([0.4, 0.3, 0.2, 0.1], even, even), np.array([[1]]), 3, 2, 0.0, 3, 0)
-        assert written.tolist() == [[1, 0, 0, 0]]
+        """In the second step the candidates are 0 3 (0.2), 0 0 (0.175), 1 3 (0.16) and 1 0 (0.14): two beams, so
+        1 3 comes too late. With it there would be two texts, none that goes on would look better after three
+        tokens, and the search would end before the fourth makes 0 0 0 0 the best."""
+        steps = [0.5, 0.4, 0.06, 0.04], [0.35, 0.15, 0.1, 0.4], [0.36, 0.34, 0.28, 0.02], [0.97, 0.01, 0.01, 0.01]
+        written = beam_search(Script(*steps), np.array([[1]]), 4, 2, 1.0, 3, 0)
+        assert written.tolist() == [[1, 0, 0, 0, 0]]
 
     def test_an_end_among_the_first_is_one_and_may_win(self):
         even = [0.34, 0.33, 0.32, 0.01]
