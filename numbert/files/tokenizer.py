@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numbert.errors import InputError
+from numbert.errors import InputError, shown
 from numbert.files.atomic import replacing
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _check_class(folder: Path, config: dict[str, Any]) -> None:
         name, named = "config.json", _read_json(folder / "config.json").get("tokenizer_class")
     if named is not None and str(named).removesuffix("Fast") not in BERT_CLASSES:
         raise InputError(
-            f"{folder / name} names {named}; numbert reads vocab.txt by the rules of BertTokenizer, which are "
-            "others, and there is no tokenizer.json, which would hold these"
+            f"{folder / name} names {shown(named)}; numbert reads vocab.txt by the rules of BertTokenizer, which "
+            "are others, and there is no tokenizer.json, which would hold these"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from numbert.errors import InputError, abridged
+from numbert.errors import InputError, abridged, shown
 from numbert.files.names import NamedModel, NameMatch, StoredArray, advice, match_names, what_is_new
 from numbert.nn.array import Array
 from numbert.nn.module import Parameter
@@ -209,11 +209,11 @@ def _map_shards(folder: Path) -> dict[str, StoredTensor]:
         if Path(shard).name != shard or shard in ("", ".."):
             raise InputError(f"{path} names the file {shard!r}; it can name a file in its own folder only")
         if not (folder / shard).exists():
-            raise InputError(f"{path} names {shard}, which is not there")
+            raise InputError(f"{path} names {shown(shard)}, which is not there")
         shards[shard] = _map_file(folder / shard)
     for name, shard in places:
         if name not in shards[shard]:
-            raise InputError(f"{path} says that {name} is in {shard}; it is not")
+            raise InputError(f"{path} says that {shown(name)} is in {shown(shard)}; it is not")
     return {name: shards[shard][name] for name, shard in places}
 
 

@@ -282,14 +282,16 @@ SPOILED = {
     ),
     "index: shard missing": (
         index({Q: "model-2.safetensors"}),
-        "index.json names model-2.safetensors, which is not",
+        "index.json names 'model-2.safetensors', which is not",
     ),
+    "index: two lines": (index({"x\ny": "model-1.safetensors"}), r"says that 'x\\ny' is in"),
+    "index: shard of two lines": (index({Q: "two\nlines"}), r"index.json names 'two\\nlines', which is not"),
     "index: way out": (index({Q: "../outside.safetensors"}), "names the file '../outside.safetensors'; it can"),
     "index: absolute": (index({Q: "/etc/passwd"}), "names the file '/etc/passwd'; it can name a file in its own"),
     "index: the folder": (index({Q: ".."}), "names the file '..'; it can name a file in its own folder only"),
     "index: wrong shard": (
         index({"x": "model-1.safetensors"}),
-        "says that x is in model-1.safetensors; it is not",
+        "says that 'x' is in 'model-1.safetensors'; it is not",
     ),
     "index: no JSON": (index("{"), "index.json is not readable as JSON"),
     "index: no map": (index("[]"), 'index.json holds no "weight_map"'),

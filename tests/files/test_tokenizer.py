@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -178,16 +179,16 @@ class TestVocabTxt:
                 "BertGenerationTokenizer",
                 "CanineTokenizer",
             ),
-            *("PreTrainedTokenizerFast", "MyTokenizer", 3),
+            *("PreTrainedTokenizerFast", "MyTokenizer", "Two\rLines", 3),
         ],
     )
     def test_the_vocabulary_of_another_algorithm_is_refused_by_its_name(self, name, file, tmp_path):
         (write_vocab(tmp_path) / file).write_text(json.dumps({"tokenizer_class": name}))
         with pytest.raises(
-            InputError, match=rf"{file} names {name}; numbert reads vocab.txt by the rules"
+            InputError, match=re.escape(f"{file} names {name!r}; numbert reads vocab.txt by the rules")
         ) as caught:
             load_tokenizer(tmp_path)
-        assert "\n" not in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
 
     def test_tokenizer_config_goes_before_config_in_naming_the_class(self, tmp_path):
         write_vocab(tmp_path, tokenizer_class="BertTokenizer")
