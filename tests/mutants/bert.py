@@ -774,7 +774,7 @@ MUTANTS = [
         tests=(HEADS, GRADCHECK),
     ),
     Mutant(
-        "head-mask-of-every-second-layer-kept",
+        "head-mask-gradient-of-the-last-layer",
         "bert/model.py",
         "d_head_mask.sum(axis=0) if len(saved.head_mask_shape) == 1 else d_head_mask",
         "d_head_mask[-1] if len(saved.head_mask_shape) == 1 else d_head_mask",
