@@ -26,6 +26,8 @@ SIZES = {
     "attention_probs_dropout_prob": 0.0,
 }
 BATCH, LENGTH, ENCODED = 5, 7, 6
+# The inputs whose gradients are compared.
+DIFFERENTIABLE = ("inputs_embeds", "encoder_hidden_states", "head_mask")
 
 DECODER = {"is_decoder": True}
 CROSS = {"is_decoder": True, "add_cross_attention": True}
@@ -41,6 +43,7 @@ class Case:
     encoder: str = "none"  # what masks encoder_hidden_states: padding [b,r] or rows [b,l,r]; none without these
     steps: tuple[int, ...] = ()  # the lengths of the steps that the cache connects; all at once without
     labels: str = ""  # of BertForSequenceClassification: classes, numbers or answers (yes or no)
+    head_mask: str = "none"  # heads [h] or layers [n,h]
     seed: int = 0
 
     @property
@@ -49,8 +52,9 @@ class Case:
 
     @property
     def last_release(self) -> int:
-        """The last major release of transformers that can compute it: the fifth has no relative positions."""
-        return 4 if "position_embedding_type" in self.config else 5
+        """The last major release of transformers that can compute it; the fifth has only what BERT is used for."""
+        old = "position_embedding_type" in self.config or "pruned_heads" in self.config or self.head_mask != "none"
+        return 4 if old else 5
 
 
 CASES = {
@@ -60,6 +64,9 @@ CASES = {
     "masked-lm-relu": Case("BertForMaskedLM", {"hidden_act": "relu"}, positions=True, seed=3),
     "next-sentence-silu": Case("BertForNextSentencePrediction", {"hidden_act": "silu"}, seed=4),
     "model-tanh-embeds": Case("BertModel", {"hidden_act": "gelu_pytorch_tanh"}, ids="inputs_embeds", seed=5),
+    "head-mask": Case("BertForMaskedLM", head_mask="heads", seed=30),
+    "head-mask-of-layers": Case("BertModel", CROSS, encoder="padding", head_mask="layers", seed=31),
+    "pruned": Case("BertForPreTraining", {"pruned_heads": {0: [1], 1: [0, 2]}}, seed=32),
     "decoder": Case("BertModel", DECODER, seed=10),
     "decoder-rows": Case("BertModel", DECODER, mask="rows", seed=11),
     "decoder-cross-attention": Case("BertModel", CROSS, encoder="padding", seed=12),
@@ -129,6 +136,9 @@ def inputs_of(case: Case) -> dict[str, np.ndarray]:
         if case.encoder == "rows":
             seen = rng.integers(0, 2, (BATCH, LENGTH, ENCODED)) | (np.arange(ENCODED) == 2)
         inputs["encoder_attention_mask"] = seen.astype(np.int64)
+    n, h = SIZES["num_hidden_layers"], SIZES["num_attention_heads"]
+    if case.head_mask != "none":
+        inputs["head_mask"] = rng.uniform(0.2, 1.5, h if case.head_mask == "heads" else (n, h))
     return inputs
 
 
@@ -172,7 +182,7 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
                 parameter[config.pad_token_id] = 0
     newest = int(transformers.__version__.split(".")[0]) >= 5
     whole = inputs_of(case)
-    gradients_of = [name for name in ("inputs_embeds", "encoder_hidden_states") if name in whole]
+    gradients_of = [name for name in DIFFERENTIABLE if name in whole]
     constant = {name: torch.tensor(whole[name], requires_grad=True) for name in gradients_of}
     all_outputs, cache = [], {}
     for given, upstream in steps_of(case):
@@ -191,6 +201,8 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
         else:
             loss = outputs.loss
         loss.backward()
+        if config.pruned_heads:
+            outputs["attentions"] = with_pruned_heads(outputs.attentions, config)
         all_outputs.append(outputs_of_step(outputs))
         cache = {name: constant_cache(value) for name, value in outputs.items() if name in CACHES}
 
@@ -224,13 +236,24 @@ def numbert_numbers(case: Case, weights: dict[str, np.ndarray], dtype: Any) -> d
             d_inputs = model.backward(g["last_hidden_state"].astype(dtype), g["pooler_output"].astype(dtype))
         else:
             d_inputs = model.backward()
-        for name in ("inputs_embeds", "encoder_hidden_states"):
+        for name in DIFFERENTIABLE:
             if name in given:
                 numbers[f"grad.{name}"] = numbers.get(f"grad.{name}", 0) + d_inputs[name]
         all_outputs.append(outputs_of_step(outputs))
         past = getattr(outputs, "past_key_values", None)
     numbers |= {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     return numbers | flat(all_outputs)
+
+
+def with_pruned_heads(attentions: tuple[Any, ...], config: Any) -> tuple[np.ndarray, ...]:
+    """The probabilities of the heads that are left among zeros, as numbert returns them: for each layer [b,h,l,r]."""
+    whole = []
+    for layer, left in enumerate(attentions):
+        places = [h for h in range(config.num_attention_heads) if h not in config.pruned_heads.get(layer, ())]
+        b, _, length, r = left.shape
+        whole.append(np.zeros((b, config.num_attention_heads, length, r)))
+        whole[-1][:, places] = left.detach().numpy()
+    return tuple(whole)
 
 
 CACHES = ("past_key_values", "cache")  # the name in transformers until the releases 5, and in some of these

@@ -771,7 +771,8 @@ MUTANTS = [
             "            attention_probs = self.probs(attention_scores * head_mask)\n"
         ),
         "scores of 0 are no attention left out, but attention to all keys alike",
-        tests=(HEADS, GRADCHECK),
+        tests=(HEADS,),
+        gradient=True,
     ),
     Mutant(
         "head-mask-gradient-of-the-last-layer",
@@ -779,7 +780,8 @@ MUTANTS = [
         "d_head_mask.sum(axis=0) if len(saved.head_mask_shape) == 1 else d_head_mask",
         "d_head_mask[-1] if len(saved.head_mask_shape) == 1 else d_head_mask",
         "a mask [h] is used in every layer, and only the last layer's gradient is given back",
-        tests=(HEADS, GRADCHECK),
+        tests=(HEADS,),
+        gradient=True,
     ),
     Mutant(
         "head-mask-of-cross-attention-forgotten",
@@ -787,7 +789,8 @@ MUTANTS = [
         "        d_head_mask += d_cross_head_mask[0]\n",
         "",
         "the same mask went into both attentions",
-        tests=(HEADS, GRADCHECK),
+        tests=(HEADS,),
+        gradient=True,
     ),
     Mutant(
         "columns-of-other-heads-pruned",
