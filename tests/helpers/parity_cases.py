@@ -246,7 +246,7 @@ def numbert_numbers(case: Case, weights: dict[str, np.ndarray], dtype: Any) -> d
 
 
 def with_pruned_heads(attentions: tuple[Any, ...], config: Any) -> tuple[np.ndarray, ...]:
-    """The probabilities of the heads that are left among zeros, as numbert returns them: for each layer [b,h,l,r]."""
+    """The probabilities of the heads that are left among zeros, as numbert has them: a layer's are [b,h,l,r]."""
     whole = []
     for layer, left in enumerate(attentions):
         places = [h for h in range(config.num_attention_heads) if h not in config.pruned_heads.get(layer, ())]
