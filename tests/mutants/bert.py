@@ -230,8 +230,8 @@ MUTANTS = [
     Mutant(
         "cached-keys-behind-the-new-ones",
         "bert/attention.py",
-        "np.concatenate([past_key_value[0], key_layer], axis=2)",
-        "np.concatenate([key_layer, past_key_value[0]], axis=2)",
+        "appended(past_key_value[0], key_layer)",
+        "appended(key_layer, past_key_value[0])",
         "softmax does not care about the order of the keys, but values, masks and distances do",
         gradient=True,
         tests=(DECODER,),
@@ -288,8 +288,8 @@ MUTANTS = [
     Mutant(
         "cache-as-a-sliding-window",
         "bert/attention.py",
-        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)",
-        "value_layer = np.concatenate([past_key_value[1], value_layer], axis=2)\n"
+        "value_layer = appended(past_key_value[1], value_layer)",
+        "value_layer = appended(past_key_value[1], value_layer)\n"
         "            past_key_value[1][:] = value_layer[:, :, hidden_states.shape[1] :]",
         "a cache that a step writes to is no longer the one that other continuations begin with",
         tests=(DECODER,),
