@@ -130,7 +130,6 @@ DEFAULTS = {
     "BertForNextSentencePrediction.forward": {**THREE_INPUTS, **LABELLED},
     "BertLMHeadModel": DRAWN,
     "BertLMHeadModel.forward": {**THREE_INPUTS, **LABELLED, "use_cache": None, "return_logits": True},
-    "BertLMHeadModel.backward": {"d_loss": 1.0},
     "BertLMHeadModel.generate": {
         "attention_mask": None,
         "encoder_hidden_states": None,

@@ -11,6 +11,7 @@ from typing import Any
 
 from numbert.bench.profile import Clock, watched
 from numbert.bench.race import aligned, compare, in_turn
+from numbert.bert.cache import room_of
 from numbert.bert.tasks.causal import BertLMHeadModel
 from numbert.config import BertConfig
 from numbert.nn.array import Array
@@ -83,6 +84,13 @@ class Decoding:
         return "\n".join([f"decode: {self.about}", *aligned(rows), *notes])
 
 
+def take_back(past: Any) -> None:
+    """Frees the place of what was appended to a cache, so that the next step need not copy it."""
+    for array in (array for layer in past or () for array in layer):
+        if (room := room_of(array)) is not None:
+            room.written = array.shape[2]
+
+
 def measure_decoding(
     about: str, config: BertConfig, ids: Array, rounds: int, seed: int, progress: bool = False
 ) -> Decoding:
@@ -109,10 +117,19 @@ def measure_decoding(
         scores: Array = model.cls(states[:, -1:])
         return scores
 
+    def cache_of(written: int) -> Any:
+        """As it is in the midst of a text: the last token was appended to those before it."""
+        past = None
+        for part in (slice(0, written - 1), slice(written - 1, written)):
+            if ids[:, part].size:
+                past = model(ids[:, part], past_key_values=past).past_key_values
+        return past
+
     def timed(cost: TokenCost, past: Any) -> None:
         with watched(model, clock):
             clock.restart()
             cached(cost.written, past)
+        take_back(past)
         cost.attention.append(sum(s for kind, s in clock.seconds.items() if kind.startswith("attention: ")))
 
     costs: list[TokenCost] = []
@@ -120,10 +137,11 @@ def measure_decoding(
     with no_grad():
         last = ids.shape[1] - 1
         for written in [*(one for one in WRITTEN if one < last), last]:
-            past = model(ids[:, :written]).past_key_values if written else None
+            past = cache_of(written) if written else None
             difference = compare(
                 "itself without a cache", {"scores": cached(written, past)}, {"scores": again(written)}
             )
+            take_back(past)
             costs.append(TokenCost(written, difference))
             runs[f"{written} written, with the cache"] = partial(timed, costs[-1], past)
             runs[f"{written} written, without"] = partial(again, written)

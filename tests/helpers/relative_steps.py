@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parity_cases import BATCH, LENGTH, SIZES, flat
+from parity_cases import BATCH, LENGTH, SIZES, flat, outputs_of_step
 from places import STORED
 
 KINDS = ("relative_key", "relative_key_query")
@@ -89,7 +89,7 @@ def torch_numbers(kind: str, seed: int = 8) -> dict[str, np.ndarray]:
         numbers[f"weight.{name}"] = parameter.detach()
         if parameter.grad is not None:  # the table of absolute positions has none
             numbers[f"grad.{name}"] = parameter.grad
-    arrays = {name: tensor.numpy() for name, tensor in numbers.items()} | flat(outputs)
+    arrays = {name: tensor.numpy() for name, tensor in numbers.items()} | flat([outputs_of_step(outputs)])
     return {name: np.array(array, order="C") for name, array in arrays.items()}
 
 
@@ -108,4 +108,4 @@ def numbert_numbers(kind: str, weights: dict[str, np.ndarray], dtype: Any, seed:
     gradients = model.backward(*(g.astype(dtype) for g in upstream_of(seed)))
     numbers = {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
     numbers |= {"output.steps": steps, "grad.encoder_hidden_states": gradients["encoder_hidden_states"]}
-    return numbers | flat(outputs)
+    return numbers | flat([outputs_of_step(outputs)])

@@ -1132,7 +1132,7 @@ class TestEveryLayerOfNumbert:
         for package in (numbert.nn, numbert.bert):
             for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
                 importlib.import_module(module.name)
-        abstract = {"Activation", "BertPreTrainedModel", "BertWithOneHead"}
+        abstract = {"Activation", "BertPreTrainedModel", "BertWithOneHead", "VocabularyMixin"}
         containers = {"ModuleList"}
         checked = {type(layer).__name__ for _, layer, _, _ in cases(np.random.default_rng(0))}
         assert {cls.__name__ for cls in subclasses(Module)} - abstract - containers == checked

@@ -95,12 +95,12 @@ class BertForQuestionAnswering(BertWithOneHead):
 
 
 def checked_positions(
-    name: str, positions: ArrayLike | None, shape: tuple[int, ...], left_out: Array | None = None
+    name: str, positions: ArrayLike | None, shape: tuple[int, ...], padding: Array | None = None
 ) -> Array | None:
     """Returns positions in texts as labels [b], -100 for those that are beyond the l tokens; None stays None.
 
     Args:
-        left_out: bool [b,l], the positions that `unpad` leaves out, or None.
+        padding: bool [b,l], the positions that `unpad` leaves out, or None.
 
     Raises:
         InputError: they have another shape than [b], are no integers, are negative, or are left out.
@@ -118,11 +118,9 @@ def checked_positions(
         raise InputError(
             f"{name} has {array[place]} at [{place}]; it can be 0 to {length - 1}, or more if it is to be ignored"
         )
-    if left_out is not None:
-        wrong = (array < length) & left_out[np.arange(b), np.minimum(array, length - 1)]
+    if padding is not None:
+        wrong = (array < length) & padding[np.arange(b), np.minimum(array, length - 1)]
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise InputError(
-                f"{name} has {array[row]} at [{row}], where attention_mask is 0; unpad=True leaves it out"
-            )
+            raise InputError(f"{name} has {array[row]} at [{row}], which unpad=True leaves out")
     return np.where(array < length, array, IGNORE).astype(np.int64)
