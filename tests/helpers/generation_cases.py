@@ -80,7 +80,13 @@ def torch_tokens(decoder: Decoder) -> dict[str, np.ndarray]:
     }
     for way, options in WAYS.items():
         told = {"do_sample": False, "max_new_tokens": 7, "pad_token_id": 0} | options
-        numbers[f"ids.{way}"] = model.generate(**inputs, **told).numpy()
+        ids = model.generate(**inputs, **told).numpy()
+        if int(transformers.__version__.split(".")[0]) >= 5 and "eos_token_id" in told:
+            # There a search with beams repeats the end behind itself, and takes a padding of 0 for none.
+            ends = np.cumsum(ids[:, PROMPT:] == told["eos_token_id"], axis=1)
+            behind = np.cumsum(ends > 0, axis=1) > 1
+            ids[:, PROMPT:][behind] = told["pad_token_id"]
+        numbers[f"ids.{way}"] = ids
     return {name: np.array(value, order="C") for name, value in numbers.items()}
 
 

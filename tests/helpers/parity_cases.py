@@ -201,7 +201,7 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
         else:
             loss = outputs.loss
         loss.backward()
-        if config.pruned_heads:
+        if "pruned_heads" in case.config:
             outputs["attentions"] = with_pruned_heads(outputs.attentions, config)
         all_outputs.append(outputs_of_step(outputs))
         cache = {name: constant_cache(value) for name, value in outputs.items() if name in CACHES}
