@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +81,7 @@ def torch_tokens(decoder: Decoder) -> dict[str, np.ndarray]:
     }
     for way, options in WAYS.items():
         told = {"do_sample": False, "max_new_tokens": 7, "pad_token_id": 0} | options
-        ids = model.generate(**inputs, **told).numpy()
-        if int(transformers.__version__.split(".")[0]) >= 5 and "eos_token_id" in told:
-            # There a search with beams repeats the end behind itself, and takes a padding of 0 for none.
-            ends = np.cumsum(ids[:, PROMPT:] == told["eos_token_id"], axis=1)
-            behind = np.cumsum(ends > 0, axis=1) > 1
-            ids[:, PROMPT:][behind] = told["pad_token_id"]
-        numbers[f"ids.{way}"] = ids
+        numbers[f"ids.{way}"] = model.generate(**inputs, **told).numpy()
     return {name: np.array(value, order="C") for name, value in numbers.items()}
 
 
@@ -130,6 +125,8 @@ def to_store() -> dict[str, np.ndarray]:
     }
 
 
-def assert_same_tokens(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
-    for way in WAYS:
+def assert_same_tokens(
+    ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], ways: Iterable[str] = tuple(WAYS)
+) -> None:
+    for way in ways:
         np.testing.assert_array_equal(ours[f"ids.{way}"], theirs[f"ids.{way}"], err_msg=way)
