@@ -134,15 +134,15 @@ def load_into(model: NamedModel, weights: Weights) -> None:
         parameters[name].data = array
     for match in matches:
         if match.status == "new":
-            parameters[match.parameter].data = _drawn(match.shape, model)
+            parameters[match.parameter].data = _drawn(match.parameter, match.shape, model)
     if drawn := what_is_new(model, matches):
         say(f"{weights.folder}: {drawn}")
 
 
-def _drawn(shape: tuple[int, ...], model: NamedModel) -> Array:
-    """Returns a matrix or a bias of a head as it is in a new model."""
+def _drawn(name: str, shape: tuple[int, ...], model: NamedModel) -> Array:
+    """Returns a parameter of a head as it is in a new model. A decoder that is tied has no weight of its own."""
     if len(shape) == 1:
-        return Parameter.full(shape, 0.0, model.dtype).data
+        return Parameter.full(shape, 1.0 if name.endswith("LayerNorm.weight") else 0.0, model.dtype).data
     return Parameter.normal(shape, model.config.initializer_range, model.rng, model.dtype).data
 
 

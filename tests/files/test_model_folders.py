@@ -439,6 +439,19 @@ class TestNewHeads:
         assert captured.out == ""
         return model, captured.err
 
+    @pytest.mark.parametrize("tied", [True, False])
+    def test_the_language_models_head_is_drawn_and_a_tied_decoder_is_the_words(self, tied, tmp_path, capsys):
+        there = random_model(BertModel, is_decoder=True, tie_word_embeddings=tied)
+        there.save_pretrained(tmp_path)
+        model, said = self.read(numbert.BertLMHeadModel, tmp_path, capsys)
+        assert "there is no head for BertLMHeadModel, which must learn it: cls.predictions.bias" in said
+        words, head = there.embeddings.word_embeddings.weight.data, model.cls.predictions
+        assert np.array_equal(model.bert.embeddings.word_embeddings.weight.data, words)
+        assert np.array_equal(head.decoder.weight.data, words) == tied
+        assert (head.transform.LayerNorm.weight.data == 1).all()
+        assert not head.transform.LayerNorm.bias.data.any()
+        assert head.transform.dense.weight.data.std() == pytest.approx(0.02, rel=0.5)
+
     @pytest.mark.parametrize("of", [BertModel, BertForPreTraining])
     @pytest.mark.parametrize("cls", TASKS)
     def test_it_is_drawn_as_in_a_new_model_from_the_seed_and_one_line_says_so(self, cls, of, tmp_path, capsys):

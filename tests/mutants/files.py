@@ -268,7 +268,7 @@ MUTANTS = [
     Mutant(
         "new-head-is-left-uninitialized",
         "files/weights.py",
-        "parameters[match.parameter].data = _drawn(match.shape, model)",
+        "parameters[match.parameter].data = _drawn(match.parameter, match.shape, model)",
         "pass",
         "whatever was in memory is the head",
         tests=(f"{MODEL_FOLDERS}::TestNewHeads",),

@@ -28,6 +28,8 @@ class BertLMHeadModel(GenerationMixin, BertWithOneHead):
     and the model can write on after a text: `GenerationMixin.generate`.
     """
 
+    draws_missing_head = True
+
     def __init__(
         self, config: BertConfig, *, seed: int | np.random.Generator = 0, dtype: DTypeLike = np.float32
     ) -> None:
