@@ -187,8 +187,8 @@ def torch_numbers(case: Case) -> dict[str, np.ndarray]:
     all_outputs, cache = [], {}
     for given, upstream in steps_of(case):
         inputs = {name: torch.tensor(value) for name, value in given.items()} | constant
-        for name in ("attention_mask", "encoder_attention_mask"):
-            if newest and name in inputs and inputs[name].ndim == 3:
+        for name, mask in (("attention_mask", case.mask), ("encoder_attention_mask", case.encoder)):
+            if newest and mask == "rows":
                 # These releases take a mask of rows only as the attention adds it, [b,1,l,r].
                 inputs[name] = (1 - inputs[name][:, None].double()) * torch.finfo(torch.float64).min
         outputs = model(**inputs, **cache, output_hidden_states=True, output_attentions=True)
