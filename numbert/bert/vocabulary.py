@@ -6,6 +6,7 @@ import numpy as np
 
 from numbert.bert.embeddings import BertEmbeddings
 from numbert.bert.heads import BertLMPredictionHead
+from numbert.bert.positions import DistanceEmbedding
 from numbert.config import BertConfig
 from numbert.errors import InputError, as_integer, at_least, shown
 from numbert.nn.array import Array
@@ -27,13 +28,13 @@ class VocabularyMixin(Module):
     def _init_weights(self, module: Module) -> None:
         """Draws the initial weights of one layer anew from the model's generator, and sets its grads to None.
 
-        Those of a Linear or an Embedding are drawn from normal(0, initializer_range); the bias and the row
-        `padding_idx` become 0. A LayerNorm's weight becomes 1 and its bias 0. Any other layer stays as it is, and
-        so do the layers inside it. These are the numbers that the layer's constructor draws from the same
+        Those of a Linear, an Embedding or a DistanceEmbedding are drawn from normal(0, initializer_range); the bias
+        and the row `padding_idx` become 0. A LayerNorm's weight becomes 1 and its bias 0. Any other layer stays as it
+        is, and so do the layers inside it. These are the numbers that the layer's constructor draws from the same
         generator.
         """
         std = self.config.initializer_range
-        if isinstance(module, Linear | Embedding):
+        if isinstance(module, Linear | Embedding | DistanceEmbedding):
             weight = module.weight
             weight.data = Parameter.normal(weight.shape, std, self.rng, weight.dtype).data
             if isinstance(module, Embedding) and module.padding_idx is not None:
@@ -42,7 +43,7 @@ class VocabularyMixin(Module):
             module.weight.data = np.ones_like(module.weight.data)
         else:
             return
-        if not isinstance(module, Embedding) and module.bias is not None:
+        if isinstance(module, Linear | LayerNorm) and module.bias is not None:
             module.bias.data = np.zeros_like(module.bias.data)
         module.zero_grad()
 

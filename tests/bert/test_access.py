@@ -52,13 +52,15 @@ class TestInitWeights:
         model = numbert.BertModel(tiny.config(initializer_range=0.5))
         linear, embedding = numbert.Linear(100, 80), numbert.Embedding(100, 80, padding_idx=4)
         norm, no_bias = numbert.LayerNorm(9), numbert.Linear(3, 2, bias=False)
-        for layer in (linear, embedding, norm, no_bias):
+        relative = tiny.config(position_embedding_type="relative_key", max_position_embeddings=400)
+        distances = numbert.DistanceEmbedding(relative)
+        for layer in (linear, embedding, norm, no_bias, distances):
             for parameter in layer.parameters():
                 parameter.data = np.full_like(parameter.data, 7)
                 parameter.grad = np.ones_like(parameter.data)
             model._init_weights(layer)
             assert all(parameter.grad is None for parameter in layer.parameters())
-        for weight in (linear.weight, embedding.weight):
+        for weight in (linear.weight, embedding.weight, distances.weight):
             assert weight.data.std() == pytest.approx(0.5, abs=0.03)
             assert weight.data.mean() == pytest.approx(0, abs=0.03)
         assert not linear.bias.data.any()
