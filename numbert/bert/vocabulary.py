@@ -28,10 +28,10 @@ class VocabularyMixin(Module):
     def _init_weights(self, module: Module) -> None:
         """Draws the initial weights of one layer anew from the model's generator, and sets its grads to None.
 
-        Those of a Linear, an Embedding or a DistanceEmbedding are drawn from normal(0, initializer_range); the bias
-        and the row `padding_idx` become 0. A LayerNorm's weight becomes 1 and its bias 0. Any other layer stays as it
-        is, and so do the layers inside it. These are the numbers that the layer's constructor draws from the same
-        generator.
+        Those of a Linear, an Embedding or a DistanceEmbedding are drawn from normal(0, initializer_range); the
+        bias and the row `padding_idx` become 0. A LayerNorm's weight becomes 1 and its bias 0. Any other layer
+        stays as it is, and so do the layers inside it. These are the numbers that the layer's constructor draws
+        from the same generator.
         """
         std = self.config.initializer_range
         if isinstance(module, Linear | Embedding | DistanceEmbedding):
