@@ -5,7 +5,16 @@ import pytest
 import tiny
 from messages import one_line
 
-from numbert import BertForMaskedLM, BertForPreTraining, BertLMHeadModel, BertModel, InputError, no_grad
+from numbert import (
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    BertLMHeadModel,
+    BertModel,
+    InputError,
+    no_grad,
+)
 
 IDS, TYPES = (tiny.batch()[name] for name in ("input_ids", "token_type_ids"))
 RIGHT = tiny.batch()["attention_mask"]
@@ -186,3 +195,23 @@ class TestBadInput:
         assert model(IDS, LEFT, labels=inside, unpad=True).loss == pytest.approx(
             float(model(IDS, LEFT, labels=inside).loss), rel=1e-12
         )
+
+
+class TestHeadsForTasks:
+    def test_a_label_of_a_token_that_is_left_out(self):
+        model, labels = model_of(BertForTokenClassification, num_labels=6), labels_with((1, 5))
+        assert model(IDS, RIGHT, labels=labels).loss > 0
+        with pytest.raises(InputError, match=r"labels has 5 at \[1, 5\], where attention_mask is 0"):
+            model(IDS, RIGHT, labels=labels, unpad=True)
+        assert model(IDS, RIGHT, labels=labels_with((1, 2)), unpad=True).loss > 0
+
+    @pytest.mark.parametrize("name", ["start_positions", "end_positions"])
+    def test_a_position_that_is_left_out(self, name):
+        model = model_of(BertForQuestionAnswering)
+        inside = {"start_positions": np.array([0, 1, 2, 1, 9]), "end_positions": np.array([6, 2, 5, 7, 4])}
+        assert model(IDS, RIGHT, **inside, unpad=True).loss > 0  # those beyond the text are ignored
+        padding = {**inside, name: np.array([0, 3, 2, 1, 4])}  # the second row has three tokens
+        assert model(IDS, RIGHT, **padding).loss > 0
+        with pytest.raises(InputError, match=rf"{name} has 3 at \[1\], which unpad=True leaves out") as error:
+            model(IDS, RIGHT, **padding, unpad=True)
+        one_line(error)

@@ -100,10 +100,7 @@ def _model_class(
         name = "BertForPreTraining"
     else:
         name = heads[0] if heads else "BertModel"
-    try:
-        return model_class_named(name), {"add_pooling_layer": False} if name == "BertModel" and not pooler else {}
-    except InputError as error:
-        raise InputError(f"{weights.folder} holds a {name}, which numbert does not have: {error}") from None
+    return model_class_named(name), {"add_pooling_layer": False} if name == "BertModel" and not pooler else {}
 
 
 def _tokenizer(
