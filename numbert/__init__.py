@@ -19,6 +19,7 @@ from numbert.inference import embed, fill_mask, generate_text, next_sentence
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.module import Module, Parameter
 from numbert.nn.switches import keep_saved, no_grad
+from numbert.nn.threads import get_num_threads, set_num_threads
 from numbert.train.optimizer import AdamW, clip_grad_norm
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "generate_text",
     "get_extended_attention_mask",
     "get_head_mask",
+    "get_num_threads",
     "gradcheck",
     "head_importance",
     "keep_saved",
@@ -49,6 +51,7 @@ __all__ = [
     "nn",
     "no_grad",
     "sampling_probs",
+    "set_num_threads",
     "shipped_model",
 ]
 

@@ -30,7 +30,7 @@ from numbert.bert.model import BertModel
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
 from numbert.errors import InputError
-from numbert.nn.blocks import cpu_count
+from numbert.nn.threads import get_num_threads
 from numbert.progress import say
 
 PARTS = ("forward", "train", "kernels", "profile", "memory", "positions", "decode")
@@ -131,7 +131,7 @@ def bench(
     longest = LONGEST if length is None else length
     length = LENGTH if length is None else length
     workload = make_workload(config, batch, length, padded, seed)
-    result = BenchResult(cpu_count(), rounds, _versions())
+    result = BenchResult(get_num_threads(), rounds, _versions())
     if cold_start is not None:
         result.races.append(cold_start_race(*cold_start, rounds, progress))
     for part in dict.fromkeys(parts):

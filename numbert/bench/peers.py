@@ -12,8 +12,8 @@ from numbert.bench.race import Absent, Contestant
 from numbert.bench.workloads import ADAMW, Workload, forward_answer
 from numbert.bert.pretrained import BertPreTrainedModel
 from numbert.nn.array import Array
-from numbert.nn.blocks import cpu_count
 from numbert.nn.functional import IGNORE
+from numbert.nn.threads import get_num_threads
 
 TORCH, TORCH_MASKED, ONNXRUNTIME = "torch", "torch, masked only", "onnxruntime"
 
@@ -38,7 +38,7 @@ def torch_model(model: BertPreTrainedModel) -> Any:
         RuntimeError: transformers names the parameters differently.
     """
     torch, transformers = imported("torch"), imported("transformers")
-    torch.set_num_threads(cpu_count())
+    torch.set_num_threads(get_num_threads())
     theirs = getattr(transformers, type(model).__name__)(transformers.BertConfig(**model.config.to_dict()))
     wrong = theirs.load_state_dict(_tensors(model.state_dict()), strict=False)
     names = {name for name, _ in theirs.named_parameters()}  # a tied one comes once
@@ -93,7 +93,7 @@ def onnxruntime_forward(model: Any, workload: Workload) -> Contestant:
     except Exception as error:  # an exporter can stop for many reasons, and the others still race
         raise Absent(f"torch.onnx.export failed: {_first_line(error)}") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cpu_count()
+    options.intra_op_num_threads = get_num_threads()
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def run() -> Any:

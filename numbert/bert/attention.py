@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from numbert.bert.cache import KeysAndValues, appended
+from numbert.bert.packing import Pack
 from numbert.bert.positions import DistanceEmbedding
 from numbert.bert.pruning import (
     all_heads,
@@ -20,11 +22,23 @@ from numbert.bert.pruning import (
 )
 from numbert.bert.residual import BertSelfOutput
 from numbert.config import BertConfig
-from numbert.nn.array import Array, given
-from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores, HeadMask
-from numbert.nn.functional import join_heads, join_heads_backward, split_heads, split_heads_backward
+from numbert.nn.array import Array, given, summed_to
+from numbert.nn.attention import (
+    AttentionContext,
+    AttentionInBlocks,
+    AttentionMask,
+    AttentionProbs,
+    AttentionScores,
+    HeadMask,
+)
+from numbert.nn.functional import Terms, add, join_heads, join_heads_backward, split_heads, split_heads_backward
 from numbert.nn.layers import Dropout, Linear
 from numbert.nn.module import Module
+from numbert.nn.switches import remembering
+
+# The largest l * r for which [b,h,l,r] is made. Above it attention runs in blocks, with memory linear in l. Where
+# nothing is learned blocks are also faster, from a smaller one on (see `attention_in_blocks`).
+MOST_SCORES, MOST_SCORES_TO_INFER = 512 * 512, 384 * 384
 
 
 class BertSelfAttention(Module):
@@ -69,6 +83,7 @@ class BertSelfAttention(Module):
         self.head_mask = HeadMask()
         self.dropout = Dropout(config.attention_probs_dropout_prob, seed=seed)
         self.context = AttentionContext()
+        self.in_blocks = AttentionInBlocks()
 
     def transpose_for_scores(self, x: Array) -> Array:
         """Splits e into heads. [b,l,e] -> [b,h,l,d]. See `split_heads`."""
@@ -81,7 +96,7 @@ class BertSelfAttention(Module):
     def forward(
         self,
         hidden_states: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Array | Pack | None = None,
         head_mask: Array | None = None,
         encoder_hidden_states: Array | None = None,
         encoder_attention_mask: Array | None = None,
@@ -126,9 +141,67 @@ class BertSelfAttention(Module):
         if head_mask is not None and self.heads_left is not None:
             head_mask = head_mask[:, self.heads_left]
 
+        if isinstance(attention_mask, Pack):
+            attention_probs = None
+            context_layer = attention_mask.attend(
+                lambda query, key, value, mask: self.attend(query, key, value, mask, head_mask)[0],
+                query_layer,
+                key_layer,
+                value_layer,
+            )  # [1,h,t,d] -> [1,t,e]
+        else:
+            context_layer, attention_probs = self.attend(
+                query_layer, key_layer, value_layer, attention_mask, head_mask, output_attentions
+            )
+            context_layer = join_heads(context_layer)  # [b,h,l,d] -> [b,l,e]
+
+        self.remember(
+            case=case,
+            masked=attention_mask is not None,
+            heads_masked=head_mask is not None,
+            encoder_hidden_states=encoder_hidden_states,
+            # The rest is for readers: the steps hold the same arrays, and each undoes itself.
+            query_layer=query_layer,
+            key_layer=key_layer,
+            value_layer=value_layer,
+            **({} if attention_probs is None else {"attention_probs": attention_probs}),
+        )
+        if attention_probs is None and remembering():
+            self.saved = SavedInBlocks(**(vars(self.saved) | vars(self.in_blocks.saved)))
+        outputs: tuple[Any, ...] = (context_layer,)
+        if output_attentions:
+            assert attention_probs is not None
+            outputs += (all_heads(attention_probs, self.heads_left, self.configured_heads),)
+        if self.is_decoder:
+            outputs += ((key_layer, value_layer),)
+        return outputs
+
+    def attend(
+        self,
+        query_layer: Array,
+        key_layer: Array,
+        value_layer: Array,
+        attention_mask: Array | None,
+        head_mask: Array | None,
+        output_attentions: bool = False,
+    ) -> tuple[Array, Array | None]:
+        """Runs the steps, or `in_blocks` in their place: [b,h,l,d], [b,h,r,d], [b,h,r,d] -> [b,h,l,d], [b,h,l,r].
+
+        The arguments are those of `forward`. The second result is attention_probs, None if they are not made.
+        """
+        scores = query_layer.shape[2] * key_layer.shape[2]
+        if self.runs_in_blocks(scores, head_mask, output_attentions):
+            for step in self.steps():
+                step.skip()
+            terms = Terms(attention_mask, head_mask, p=self.dropout.p, seed=self.dropout.draw_seed())
+            if self.distance_embedding is not None:
+                terms.table = self.distance_embedding.checked_table(key_layer.shape[2])
+                terms.with_key = self.distance_embedding.with_key
+            return self.in_blocks(query_layer, key_layer, value_layer, terms), None
+        self.in_blocks.skip()
         attention_scores = self.scores(query_layer, key_layer)  # [b,h,l,r]
         if self.distance_embedding is not None:
-            attention_scores = attention_scores + self.distance_embedding(query_layer, key_layer)
+            attention_scores = add(attention_scores, self.distance_embedding(query_layer, key_layer))
         if attention_mask is None:
             self.mask.skip()
         else:
@@ -138,25 +211,24 @@ class BertSelfAttention(Module):
             attention_probs = self.head_mask(attention_probs, head_mask)
         else:
             self.head_mask.skip()
-        context_layer = self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]
+        return self.context(self.dropout(attention_probs), value_layer), attention_probs  # [b,h,l,d], [b,h,l,r]
 
-        # For readers: the steps hold the same arrays, and each undoes itself.
-        self.remember(
-            query_layer=query_layer,
-            key_layer=key_layer,
-            value_layer=value_layer,
-            attention_probs=attention_probs,
-            case=case,
-            masked=attention_mask is not None,
-            heads_masked=head_mask is not None,
-            encoder_hidden_states=encoder_hidden_states,
-        )
-        outputs: tuple[Any, ...] = (join_heads(context_layer),)  # [b,h,l,d] -> [b,l,e]
-        if output_attentions:
-            outputs += (all_heads(attention_probs, self.heads_left, self.configured_heads),)
-        if self.is_decoder:
-            outputs += ((key_layer, value_layer),)
-        return outputs
+    def steps(self) -> list[Module]:
+        """The layers that `in_blocks` takes the place of."""
+        steps = [self.scores, self.distance_embedding, self.mask, self.probs, self.head_mask, self.dropout]
+        return [step for step in (*steps, self.context) if step is not None]
+
+    def runs_in_blocks(self, scores: int, head_mask: Array | None, output_attentions: bool) -> bool:
+        """Returns whether the sequences are long, and nobody is to see [b,h,l,r]: no hook on a step, no caller.
+
+        Args:
+            scores: l * r.
+            head_mask, output_attentions: as `forward` takes them.
+        """
+        # While training it does not depend on no_grad(): gradient checkpointing draws dropout twice.
+        most = MOST_SCORES if self.training or remembering() else MOST_SCORES_TO_INFER
+        one_a_head = head_mask is None or head_mask.shape[2:] == (1, 1)
+        return scores > most and one_a_head and not output_attentions and not any(s.hooks for s in self.steps())
 
     def backward(self, d_context_layer: Array) -> Any:
         """d_context_layer [b,l,e] -> d_hidden_states [b,l,e], d_head_mask, d_encoder_hidden_states [b,r,e].
@@ -167,21 +239,9 @@ class BertSelfAttention(Module):
         saved = self.recall()
         # context_layer = join_heads(context_layer)
         d_context_layer = join_heads_backward(d_context_layer, self.num_attention_heads)  # [b,l,e] -> [b,h,l,d]
-        d_attention_probs, d_value_layer = self.context.backward(d_context_layer)
-        d_attention_probs = self.dropout.backward(d_attention_probs)
-        d_head_mask = None
-        if saved.heads_masked:
-            d_attention_probs, d_head_mask = self.head_mask.backward(d_attention_probs)
+        d_query_layer, d_key_layer, d_value_layer, d_head_mask = self.attend_backward(d_context_layer, saved)
+        if d_head_mask is not None:
             d_head_mask = all_heads(d_head_mask, self.heads_left, self.configured_heads)
-        d_attention_scores = self.probs.backward(d_attention_probs)
-        if saved.masked:
-            d_attention_scores = self.mask.backward(d_attention_scores)
-        d_query_layer, d_key_layer = self.scores.backward(d_attention_scores)
-        if self.distance_embedding is not None:
-            # The scores are a sum of two terms, and query and key went into both.
-            d_query_relative, d_key_relative = self.distance_embedding.backward(d_attention_scores)
-            d_query_layer += d_query_relative
-            d_key_layer += d_key_relative
 
         d_hidden_states = self.query.backward(split_heads_backward(d_query_layer))
         d_encoder_hidden_states = None
@@ -198,6 +258,49 @@ class BertSelfAttention(Module):
                 d_hidden_states += self.key.backward(split_heads_backward(d_key_layer[:, :, -length:]))
                 d_hidden_states += self.value.backward(split_heads_backward(d_value_layer[:, :, -length:]))
         return given(d_hidden_states, d_head_mask, d_encoder_hidden_states)
+
+    def attend_backward(self, d_context_layer: Array, saved: Any) -> tuple[Array, Array, Array, Array | None]:
+        """d_context_layer [b,h,l,d] -> the gradients of query, key and value layer, and of a head mask."""
+        d_head_mask = None
+        if isinstance(saved, SavedInBlocks):
+            d_query_layer, d_key_layer, d_value_layer, d_head_mask, d_table = self.in_blocks.backward(
+                d_context_layer
+            )
+            if d_table is not None:
+                assert self.distance_embedding is not None
+                self.distance_embedding.weight.add_grad(d_table, owned=True)
+            if d_head_mask is not None:
+                d_head_mask = summed_to(d_head_mask, saved.terms.head_mask.shape)
+            return d_query_layer, d_key_layer, d_value_layer, d_head_mask
+        d_attention_probs, d_value_layer = self.context.backward(d_context_layer)
+        d_attention_probs = self.dropout.backward(d_attention_probs)
+        if saved.heads_masked:
+            d_attention_probs, d_head_mask = self.head_mask.backward(d_attention_probs)
+        d_attention_scores = self.probs.backward(d_attention_probs)
+        if saved.masked:
+            d_attention_scores = self.mask.backward(d_attention_scores)
+        d_query_layer, d_key_layer = self.scores.backward(d_attention_scores)
+        if self.distance_embedding is not None:
+            # The scores are a sum of two terms, and query and key went into both.
+            d_query_relative, d_key_relative = self.distance_embedding.backward(d_attention_scores)
+            d_query_layer += d_query_relative
+            d_key_layer += d_key_relative
+        return d_query_layer, d_key_layer, d_value_layer, d_head_mask
+
+
+class SavedInBlocks(SimpleNamespace):
+    """What `BertSelfAttention` remembers where it ran in blocks: query_layer, key_layer, value_layer [b,h,l,d] ...
+
+    context_layer [b,h,l,d], and of each row [b,h,l,1] its largest score, row_max, and log_sum.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "attention_probs":
+            raise AttributeError(
+                "attention_probs [b,h,l,r] was not made: the sequence is long and attention ran in blocks; "
+                "ask for it with output_attentions=True"
+            )
+        raise AttributeError(name)
 
 
 class BertAttention(Module):
@@ -227,7 +330,7 @@ class BertAttention(Module):
     def forward(
         self,
         hidden_states: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Array | Pack | None = None,
         head_mask: Array | None = None,
         encoder_hidden_states: Array | None = None,
         encoder_attention_mask: Array | None = None,

@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from numbert.bert.inputs import get_extended_attention_mask
 from numbert.bert.layer import BertLayer
-from numbert.bert.outputs import BaseModelOutput
+from numbert.bert.outputs import BaseModelOutput, joined
+from numbert.bert.packing import Pack, packs
 from numbert.config import BertConfig
 from numbert.nn.array import Array, given
 from numbert.nn.module import Module, ModuleList
 from numbert.nn.recompute import Rerun, run_without_remembering
 from numbert.nn.switches import keeping_saved, remembering
+from numbert.nn.threads import blas, in_threads, threads_here
+from numbert.nn.workspace import workspace
+
+# A thread computes parts of a batch of so many tokens: with fewer the weights are read more often than they are
+# worth, with more the activations do not fit into the caches.
+FEWEST_ROWS, MOST_ROWS = 32, 512
 
 
 class BertEncoder(Module):
@@ -33,11 +41,13 @@ class BertEncoder(Module):
         for number, heads in config.pruned_heads.items():
             self.layer[number].attention.prune_heads(heads)
         self.gradient_checkpointing = config.gradient_checkpointing
+        self.is_decoder = config.is_decoder
+        self.relative = config.position_embedding_type != "absolute"
 
     def forward(
         self,
         hidden_states: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Array | Pack | None = None,
         head_mask: Array | None = None,
         encoder_hidden_states: Array | None = None,
         encoder_attention_mask: Array | None = None,
@@ -58,6 +68,20 @@ class BertEncoder(Module):
             use_cache: whether to return past_key_values; only of a decoder.
             output_attentions, output_hidden_states: whether to return these of every layer.
         """
+        parts = self.parts(len(hidden_states), hidden_states.shape[1]) if past_key_values is None else []
+        if len(parts) > 1 and not isinstance(attention_mask, Pack):
+            return self.in_parts(
+                parts,
+                hidden_states,
+                attention_mask,
+                head_mask,
+                encoder_hidden_states,
+                encoder_attention_mask,
+                None,
+                use_cache,
+                output_attentions,
+                output_hidden_states,
+            )
         checkpointing = self.gradient_checkpointing and self.training and remembering()
         if checkpointing and use_cache:
             warnings.warn(
@@ -104,6 +128,103 @@ class BertEncoder(Module):
             hidden_states=all_hidden_states if output_hidden_states else None,
             attentions=all_self_attentions if output_attentions else None,
             cross_attentions=all_cross_attentions or None,
+        )
+
+    def parts(self, b: int, length: int) -> list[slice]:
+        """Returns the sequences that are computed together: parts of the batch for threads, or the whole.
+
+        A thread computes whole sequences, so that threads need not wait for each other. It is the whole where
+        anything is remembered or drawn, or a hook is to see it; and where it is small, or is a part itself.
+        """
+        threads = threads_here()
+        if threads == 1 or b == 1 or b * length < 2 * FEWEST_ROWS or not blas.obeys() or self.watched():
+            return [slice(None)]
+        count = min(b, b * length // FEWEST_ROWS, threads * -(-b * length // (threads * MOST_ROWS)))
+        return [slice(b * i // count, b * (i + 1) // count) for i in range(count)]
+
+    def watched(self) -> bool:
+        """Returns whether the batch runs whole: something is remembered or drawn, or a hook is to see it."""
+        return remembering() or any(part.training or part.hooks for part in self.modules())
+
+    def in_parts(
+        self,
+        parts: list[slice],
+        hidden_states: Array,
+        attention_mask: Array | None,
+        head_mask: Array | None,
+        encoder_hidden_states: Array | None,
+        encoder_attention_mask: Array | None,
+        *others: Any,
+    ) -> BaseModelOutput:
+        """Does what `forward` does with the same arguments, for parts of the batch in several threads."""
+        outputs: list[Any] = [None] * len(parts)
+
+        def run(number: int) -> None:
+            def part(array: Array | None) -> Array | None:
+                return array if array is None or len(array) == 1 else array[parts[number]]
+
+            with workspace():
+                outputs[number] = self.forward(
+                    hidden_states[parts[number]],
+                    part(attention_mask),
+                    head_mask,
+                    part(encoder_hidden_states),
+                    part(encoder_attention_mask),
+                    *others,
+                )
+
+        in_threads(run, range(len(parts)))
+        return joined(outputs)
+
+    def unpads(self, tokens: Array) -> bool:
+        """Returns whether `unpadded` may take the place of `forward`: nobody is to see the batch as a whole.
+
+        Args:
+            tokens: bool [b,l], which positions hold tokens.
+        """
+        if self.watched():
+            return False
+        # Relative positions are those within a pack: what is left out may not lie between tokens.
+        apart = np.diff(tokens.astype(np.int8), axis=-1, prepend=0) == 1  # [b,l], where tokens begin
+        return not self.relative or bool((apart.sum(axis=-1) <= 1).all())
+
+    def unpadded(
+        self, hidden_states: Array, tokens: Array, head_mask: Array | None, output_hidden_states: bool
+    ) -> BaseModelOutput:
+        """Does what `forward` does for the tokens alone; what it returns is 0 elsewhere.
+
+        Args:
+            hidden_states: [b,l,e]
+            tokens: bool [b,l], which positions hold tokens: queries and keys.
+            head_mask, output_hidden_states: as `forward` takes them.
+        """
+        b, length, e = hidden_states.shape
+        for layer in self.layer:
+            layer.check_chunks(length)
+        rows = hidden_states.reshape(b * length, e)
+        count = len(self.layer) + 1 if output_hidden_states else 1
+        states = [np.zeros((b * length, e), hidden_states.dtype) for _ in range(count)]
+
+        def run(pack: Pack) -> None:
+            with workspace():
+                output = self.forward(
+                    rows[pack.places][None], pack, head_mask, output_hidden_states=output_hidden_states
+                )
+                those = output.hidden_states or (output.last_hidden_state,)
+                for whole, part in zip(states, those, strict=True):
+                    whole[pack.places] = part[0]
+
+        def causal_mask(length: int) -> Array | None:
+            if not self.is_decoder or length == 1:
+                return None
+            return get_extended_attention_mask(
+                np.ones((1, length)), (1, length), hidden_states.dtype, is_decoder=True
+            )
+
+        in_threads(run, packs(tokens, MOST_ROWS, threads_here(), causal_mask))
+        all_hidden_states = tuple(state.reshape(b, length, e) for state in states)
+        return BaseModelOutput(
+            all_hidden_states[-1], hidden_states=all_hidden_states if output_hidden_states else None
         )
 
     def backward(self, d_last_hidden_state: Array) -> Any:

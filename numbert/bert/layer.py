@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from numbert.bert.attention import BertAttention
+from numbert.bert.packing import Pack
 from numbert.bert.residual import BertOutput
 from numbert.config import BertConfig
 from numbert.errors import InputError
@@ -89,7 +90,7 @@ class BertLayer(Module):
     def forward(
         self,
         hidden_states: Array,
-        attention_mask: Array | None = None,
+        attention_mask: Array | Pack | None = None,
         head_mask: Array | None = None,
         encoder_hidden_states: Array | None = None,
         encoder_attention_mask: Array | None = None,
@@ -139,9 +140,17 @@ class BertLayer(Module):
             outputs += [*cross_outputs, past_key_value]
         elif self.crossattention is not None:
             self.crossattention.skip()
+        if not isinstance(attention_mask, Pack):
+            self.check_chunks(attention_output.shape[1])
         layer_output, reruns = self.feed_forward(attention_output)
         self.remember(crossed=crossed, heads_masked=head_mask is not None, reruns=reruns)
         return (layer_output, *outputs)
+
+    def check_chunks(self, length: int) -> None:
+        """Raises InputError if sequences of that length cannot be cut into chunks."""
+        size = self.chunk_size_feed_forward
+        if size and length % size:
+            raise InputError(f"{length} tokens cannot be cut into chunks of chunk_size_feed_forward={size}")
 
     @property
     def feed_forward_part(self) -> BertFeedForward:
@@ -151,11 +160,9 @@ class BertLayer(Module):
     def feed_forward(self, attention_output: Array) -> tuple[Array, list[Rerun] | None]:
         """Runs the feed-forward network, in chunks if it is to: [b,l,e] -> [b,l,e], and the chunks' reruns."""
         part = self.feed_forward_part
-        size, length = self.chunk_size_feed_forward, attention_output.shape[1]
+        size = self.chunk_size_feed_forward
         if not size:
             return part(attention_output), None
-        if length % size:
-            raise InputError(f"{length} tokens cannot be cut into chunks of chunk_size_feed_forward={size}")
         # Drawn for the whole length, so that chunks change nothing.
         kept = self.output.dropout.draw(attention_output.shape)
         return in_chunks(part, size, attention_output, kept)

@@ -138,19 +138,29 @@ class BertModel(BertPreTrainedModel):
             inputs_embeds=embeds,
             past_key_values_length=past_length,
         )  # [b,l] -> [b,l,e]
-        encoder_outputs = self.encoder(
-            embedding_output,
-            added_mask(
-                "attention_mask", attention_mask, shape, past_length + shape[1], self.dtype, config.is_decoder
-            ),
-            checked_head_mask(head_mask, config.num_hidden_layers, config.num_attention_heads, self.dtype),
-            encoder_states,
-            encoder_mask,
-            past_key_values,
-            use_cache,
-            output_attentions,
-            output_hidden_states,
+        layer_head_mask = checked_head_mask(
+            head_mask, config.num_hidden_layers, config.num_attention_heads, self.dtype
         )
+        mask = added_mask(
+            "attention_mask", attention_mask, shape, past_length + shape[1], self.dtype, config.is_decoder
+        )
+        packed = padding is not None and self.packs(~padding, encoder_states, output_attentions)
+        if packed and padding is not None:
+            encoder_outputs = self.encoder.unpadded(
+                embedding_output, ~padding, layer_head_mask, output_hidden_states
+            )
+        else:
+            encoder_outputs = self.encoder(
+                embedding_output,
+                mask,
+                layer_head_mask,
+                encoder_states,
+                encoder_mask,
+                past_key_values,
+                use_cache,
+                output_attentions,
+                output_hidden_states,
+            )
         sequence_output = encoder_outputs.last_hidden_state  # [b,l,e]
         pooled_output = None if self.pooler is None else self.pooler(sequence_output)  # [b,e]
         self.remember(
@@ -166,9 +176,19 @@ class BertModel(BertPreTrainedModel):
             attentions=encoder_outputs.attentions,
             cross_attentions=encoder_outputs.cross_attentions,
         )
-        if padding is not None:
+        if padding is not None and not packed:
             zero_padding(output, padding)
         return output if returns_dict(return_dict, config) else output.to_tuple()
+
+    def packs(self, tokens: Array, encoder_states: Array | None, output_attentions: bool) -> bool:
+        """Returns whether padding, where tokens [b,l] is False, is left out of the work, or computed and set to 0.
+
+        It is computed where somebody is to see it: backward, hooks, output_attentions; or needs it: the pooler,
+        if the first position is padding.
+        """
+        if tokens.all() or output_attentions or encoder_states is not None:
+            return False
+        return self.encoder.unpads(tokens) and (self.pooler is None or bool(tokens[:, 0].all()))
 
     def refuse_what_a_decoder_takes(self, **inputs: Any) -> None:
         """Raises InputError if an input is given that only a decoder takes."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from numbert.config import BertConfig
 from numbert.nn.array import Array
 
@@ -67,6 +69,19 @@ class BaseModelOutput(ModelOutput):
     hidden_states: tuple[Array, ...] | None = None
     attentions: tuple[Array, ...] | None = None
     cross_attentions: tuple[Array, ...] | None = None
+
+
+def joined(outputs: list[BaseModelOutput]) -> BaseModelOutput:
+    """Returns the outputs of the parts of a batch as that of the whole batch."""
+    fields = zip(*(vars(output).values() for output in outputs), strict=True)
+    return BaseModelOutput(*map(_concatenated, fields))
+
+
+def _concatenated(parts: tuple[Any, ...]) -> Any:
+    """Joins along b what the parts have in one place: arrays, tuples of such, or None."""
+    if isinstance(parts[0], tuple):
+        return tuple(map(_concatenated, zip(*parts, strict=True)))
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 @dataclass

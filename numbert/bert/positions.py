@@ -37,11 +37,16 @@ class DistanceEmbedding(Module):
             InputError: r is larger than max_position_embeddings.
         """
         key_length = key_layer.shape[2]
-        if key_length > self.longest:
-            raise InputError(f"a sequence of {key_length} tokens; the model has {self.longest} positions")
+        table = self.checked_table(key_length)
         key = key_layer if self.with_key else None
         self.remember(query_layer=query_layer, key_layer=key, key_shape=key_layer.shape)
-        return relative_scores(query_layer, key, self.weight.data, key_length)
+        return relative_scores(query_layer, key, table, key_length)
+
+    def checked_table(self, key_length: int) -> Array:
+        """Returns the table [2p-1,d], or raises InputError if there are more than p keys."""
+        if key_length > self.longest:
+            raise InputError(f"a sequence of {key_length} tokens; the model has {self.longest} positions")
+        return self.weight.data
 
     def backward(self, d_relative_position_scores: Array) -> tuple[Array, Array]:
         """d_relative_position_scores [b,h,l,r] -> d_query_layer [b,h,l,d], d_key_layer [b,h,r,d].

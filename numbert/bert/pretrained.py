@@ -20,7 +20,8 @@ from numbert.files.save import save_model
 from numbert.files.upload import PushToHubMixin
 from numbert.files.weights import StoredWeights, Weights, ignored_names, load_into
 from numbert.nn.module import checked_dtype
-from numbert.nn.switches import drawing, uninitialized
+from numbert.nn.switches import drawing, remembering, uninitialized
+from numbert.nn.workspace import workspace
 
 # What decides how large a model's arrays are.
 SIZES = (
@@ -77,6 +78,12 @@ class BertPreTrainedModel(VocabularyMixin, PushToHubMixin):
         except (MemoryError, ValueError, OverflowError):
             sizes = ", ".join(f"{name} {shown(getattr(config, name))}" for name in SIZES)
             raise InputError(f"there is no memory for a {type(self).__name__} with {sizes} in {dtype}") from None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if remembering():
+            return super().__call__(*args, **kwargs)
+        with workspace():
+            return super().__call__(*args, **kwargs)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from numbert.config import BertConfig
 from numbert.nn.array import Array
+from numbert.nn.functional import add
 from numbert.nn.layers import Dropout, LayerNorm, Linear
 from numbert.nn.module import Module
 
@@ -40,7 +41,7 @@ class BertSelfOutput(Module):
         """
         hidden_states = self.dense(hidden_states)
         hidden_states = self.dropout(hidden_states, kept)
-        return self.LayerNorm(hidden_states + input_tensor)
+        return self.LayerNorm(add(hidden_states, input_tensor))
 
     def backward(self, d_output: Array) -> tuple[Array, Array]:
         """d_output [b,l,e] -> d_hidden_states [b,l,in], d_input_tensor [b,l,e].

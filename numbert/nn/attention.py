@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from numbert.nn.array import Array, summed_to
 from numbert.nn.functional import (
+    Terms,
+    add,
     attention_context,
     attention_context_backward,
+    attention_in_blocks,
+    attention_in_blocks_backward,
     attention_scores,
     attention_scores_backward,
     softmax,
@@ -49,7 +53,7 @@ class AttentionMask(Module):
                 where it may not.
         """
         self.remember()
-        return attention_scores + attention_mask
+        return add(attention_scores, attention_mask)
 
     def backward(self, d_masked_scores: Array) -> Array:
         """d_masked_scores [b,h,l,r] -> d_attention_scores [b,h,l,r], the same numbers; the mask is a constant."""
@@ -113,3 +117,43 @@ class AttentionContext(Module):
         """d_context_layer [b,h,l,d] -> d_attention_probs [b,h,l,r], d_value_layer [b,h,r,d]."""
         saved = self.recall()
         return attention_context_backward(d_context_layer, saved.attention_probs, saved.value_layer)
+
+
+class AttentionInBlocks(Module):
+    """Does what the other layers do together, without ever holding [b,h,l,r]. [b,h,l,d] -> [b,h,l,d].
+
+    It takes their place where sequences are long. See `attention_in_blocks`.
+    """
+
+    listed = False
+
+    def forward(self, query_layer: Array, key_layer: Array, value_layer: Array, terms: Terms) -> Array:
+        """[b,h,l,d], [b,h,r,d], [b,h,r,d] -> context_layer [b,h,l,d]."""
+        context_layer, row_max, log_sum = attention_in_blocks(query_layer, key_layer, value_layer, terms)
+        self.remember(
+            query_layer=query_layer,
+            key_layer=key_layer,
+            value_layer=value_layer,
+            terms=terms,
+            context_layer=context_layer,
+            row_max=row_max,
+            log_sum=log_sum,
+        )
+        return context_layer
+
+    def backward(self, d_context_layer: Array) -> tuple[Array, Array, Array, Array | None, Array | None]:
+        """d_context_layer [b,h,l,d] -> the gradients of query_layer, key_layer, value_layer, head mask and table.
+
+        The last two are None without them. The derivation is in docs/derivations.md#attention-in-blocks.
+        """
+        saved = self.recall()
+        return attention_in_blocks_backward(
+            d_context_layer,
+            saved.query_layer,
+            saved.key_layer,
+            saved.value_layer,
+            saved.terms,
+            saved.context_layer,
+            saved.row_max,
+            saved.log_sum,
+        )

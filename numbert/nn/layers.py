@@ -181,6 +181,10 @@ class Dropout(Module):
         """Draws which numbers of an array of this shape are kept: bool; None if nothing is to be dropped."""
         return drawn_kept(shape, self.p, self.rng) if self.training and self.p > 0 else None
 
+    def draw_seed(self) -> int | None:
+        """Draws what generators of a part that drops by itself start from; None if nothing is dropped."""
+        return int(self.rng.integers(2**63)) if self.training and self.p > 0 else None
+
     def forward(self, x: Array, kept: Array | None = None) -> Array:
         """Any shape -> the same shape. If nothing is dropped, the output is x itself.
 

@@ -28,6 +28,7 @@ from numbert.nn.functional.attention import (
     attention_scores_backward_plain,
     attention_scores_plain,
 )
+from numbert.nn.functional.attention_blocks import Terms, attention_in_blocks, attention_in_blocks_backward
 from numbert.nn.functional.dropout import (
     drawn_kept,
     dropout,
@@ -36,6 +37,8 @@ from numbert.nn.functional.dropout import (
     dropout_plain,
 )
 from numbert.nn.functional.elementwise import (
+    add,
+    add_plain,
     relu,
     relu_backward,
     relu_backward_plain,
@@ -108,6 +111,9 @@ from numbert.nn.functional.softmax import softmax, softmax_backward, softmax_bac
 
 __all__ = [
     "IGNORE",
+    "Terms",
+    "add",
+    "add_plain",
     "attention",
     "attention_backward",
     "attention_backward_plain",
@@ -115,6 +121,8 @@ __all__ = [
     "attention_context_backward",
     "attention_context_backward_plain",
     "attention_context_plain",
+    "attention_in_blocks",
+    "attention_in_blocks_backward",
     "attention_plain",
     "attention_scores",
     "attention_scores_backward",

@@ -13,6 +13,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.functional.softmax import softmax, softmax_backward, softmax_backward_plain, softmax_plain
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.products import matmul
 
 # --- scores ------------------------------------------------------------------------------------------------------
 
@@ -26,7 +27,7 @@ def attention_scores_plain(query: Array, key: Array) -> Array:
 @underflow_is_zero
 def attention_scores(query: Array, key: Array) -> Array:
     """`attention_scores_plain` as matrix products. [b,h,l,d], [b,h,r,d] -> [b,h,l,r]."""
-    attention_scores = query @ key.swapaxes(-1, -2)  # [b,h,l,d] @ [b,h,d,r] -> [b,h,l,r]
+    attention_scores = matmul(query, key.swapaxes(-1, -2))  # [b,h,l,d] @ [b,h,d,r] -> [b,h,l,r]
     attention_scores /= math.sqrt(query.shape[-1])
     return attention_scores
 
@@ -52,8 +53,8 @@ def attention_scores_backward(d_scores: Array, query: Array, key: Array) -> tupl
         d_query [b,h,l,d], d_key [b,h,r,d].
     """
     d_products = d_scores / math.sqrt(query.shape[-1])
-    d_query = d_products @ key  # [b,h,l,r] @ [b,h,r,d] -> [b,h,l,d]
-    d_key = d_products.swapaxes(-1, -2) @ query  # [b,h,r,l] @ [b,h,l,d] -> [b,h,r,d]
+    d_query = matmul(d_products, key)  # [b,h,l,r] @ [b,h,r,d] -> [b,h,l,d]
+    d_key = matmul(d_products.swapaxes(-1, -2), query)  # [b,h,r,l] @ [b,h,l,d] -> [b,h,r,d]
     return d_query, d_key
 
 
@@ -68,7 +69,7 @@ def attention_context_plain(probs: Array, value: Array) -> Array:
 @underflow_is_zero
 def attention_context(probs: Array, value: Array) -> Array:
     """`attention_context_plain` as matrix products. [b,h,l,r], [b,h,r,d] -> [b,h,l,d]."""
-    return probs @ value
+    return matmul(probs, value)
 
 
 def attention_context_backward_plain(d_context: Array, probs: Array, value: Array) -> tuple[Array, Array]:
@@ -90,8 +91,8 @@ def attention_context_backward(d_context: Array, probs: Array, value: Array) -> 
     Returns:
         d_probs [b,h,l,r], d_value [b,h,r,d].
     """
-    d_value = probs.swapaxes(-1, -2) @ d_context  # [b,h,r,l] @ [b,h,l,d] -> [b,h,r,d]
-    d_probs = d_context @ value.swapaxes(-1, -2)  # [b,h,l,d] @ [b,h,d,r] -> [b,h,l,r]
+    d_value = matmul(probs.swapaxes(-1, -2), d_context)  # [b,h,r,l] @ [b,h,l,d] -> [b,h,r,d]
+    d_probs = matmul(d_context, value.swapaxes(-1, -2))  # [b,h,l,d] @ [b,h,d,r] -> [b,h,l,r]
     return d_probs, d_value
 
 

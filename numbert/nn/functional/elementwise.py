@@ -11,6 +11,17 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.blocks import mapped
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.workspace import empty
+
+
+def add_plain(x: Array, y: Array) -> Array:
+    """x + y, where either may be broadcast."""
+    return x + y
+
+
+def add(x: Array, y: Array) -> Array:
+    """`add_plain` into memory of a workspace, if there is one."""
+    return np.add(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), np.result_type(x, y)))
 
 
 def relu_plain(x: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbert.nn.array import Array
+from numbert.nn.workspace import empty
 
 
 def split_heads_plain(x: Array, heads: int) -> Array:
@@ -41,7 +42,9 @@ def join_heads_plain(x: Array) -> Array:
 def join_heads(x: Array) -> Array:
     """`join_heads_plain` as one copy. [b,h,l,d] -> [b,l,e]."""
     b, heads, length, d = x.shape
-    return x.transpose(0, 2, 1, 3).reshape(b, length, heads * d)
+    y = empty((b, length, heads, d), x.dtype)
+    y[...] = x.transpose(0, 2, 1, 3)
+    return y.reshape(b, length, heads * d)
 
 
 def join_heads_backward(d_output: Array, heads: int) -> Array:

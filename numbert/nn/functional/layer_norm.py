@@ -10,6 +10,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.workspace import empty
 
 
 def layer_norm_plain(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -35,8 +36,8 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
     Returns:
         output [..., e]; and normalized [..., e] and inverse_std [..., 1], which backward needs.
     """
-    output = np.empty(x.shape, np.result_type(x, weight))
-    normalized = np.empty_like(output)
+    output = empty(x.shape, np.result_type(x, weight))
+    normalized = empty(output.shape, output.dtype)
     inverse_std = np.empty((*x.shape[:-1], 1), output.dtype)
 
     def kernel(x: Array, output: Array, normalized: Array, inverse_std: Array) -> None:
@@ -90,7 +91,7 @@ def layer_norm_backward(
     """
     e = normalized.shape[-1]
     d_output, normalized = d_output.reshape(-1, e), normalized.reshape(-1, e)
-    d_x = np.empty(normalized.shape, np.result_type(d_output, normalized))
+    d_x = empty(normalized.shape, np.result_type(d_output, normalized))
 
     def kernel(d_x: Array, d_output: Array, normalized: Array, inverse_std: Array) -> None:
         np.multiply(d_output, weight, out=d_x)  # g

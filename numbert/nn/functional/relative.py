@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from numbert.nn.array import Array
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.products import matmul
 
 
 def relative_rows(query_length: int, key_length: int, table_rows: int) -> Array:
@@ -58,12 +59,24 @@ def relative_scores(query: Array, key: Array | None, table: Array, key_length: i
     Returns:
         relative_position_scores [b,h,l,r].
     """
+    length = query.shape[2]
+    return slanted_scores(query, key, rows_in_use(table, key_length - length, length, key_length))
+
+
+def slanted_scores(query: Array, key: Array | None, rows: Array) -> Array:
+    """(query + key) times the row of their distance, over sqrt(d). [b,h,l,d], [b,h,r,d], [l+r-1,d] -> [b,h,l,r].
+
+    Args:
+        key: None to leave out the key's term.
+        rows: the embeddings of the distances in use, the largest first.
+    """
     length, d = query.shape[2:]
-    rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
-    of_query = _of_query(query @ rows.T, key_length)  # [b,h,l,l+r-1] -> [b,h,l,r]
+    key_length = len(rows) + 1 - length
+    rows = np.ascontiguousarray(rows)
+    of_query = _of_query(matmul(query, rows.T), key_length)  # [b,h,l,l+r-1] -> [b,h,l,r]
     if key is None:
         return of_query / math.sqrt(d)
-    scores = of_query + _of_key(key @ rows.T, length)  # [b,h,r,l+r-1] -> [b,h,l,r]
+    scores = of_query + _of_key(matmul(key, rows.T), length)  # [b,h,r,l+r-1] -> [b,h,l,r]
     scores /= math.sqrt(d)
     return scores
 
@@ -106,35 +119,48 @@ def relative_scores_backward(
     Returns:
         d_query [b,h,l,d], d_key [b,h,r,d] or None, d_table [2p-1,d].
     """
-    b, h, length, key_length = d_scores.shape
-    rows = np.ascontiguousarray(_rows_in_use(table, length, key_length))  # [l+r-1,d]
+    length, key_length = d_scores.shape[2:]
+    rows = rows_in_use(table, key_length - length, length, key_length)
     if not all(np.isfinite(x).all() for x in (rows, query, key) if x is not None):
         return relative_scores_backward_plain(d_scores, query, key, table)
-    scale = 1 / math.sqrt(query.shape[-1])
     d_table = np.zeros_like(table)
-    d_rows = _rows_in_use(d_table, length, key_length)  # a view of it
-
-    # scores = the slanted view of query @ rows^T
-    d_products = np.zeros((b, h, length, len(rows)), d_scores.dtype)
-    np.multiply(d_scores, d_scores.real.dtype.type(scale), out=_of_query(d_products, key_length))
-    d_query = d_products @ rows  # [b,h,l,l+r-1] @ [l+r-1,d] -> [b,h,l,d]
-    d_rows += _summed_product(d_products, query)
-    if key is None:
-        return d_query, None, d_table
-    # scores += the slanted view of key @ rows^T
-    d_products = np.zeros((b, h, key_length, len(rows)), d_scores.dtype)
-    np.multiply(d_scores, d_scores.real.dtype.type(scale), out=_of_key(d_products, length))
-    d_key = d_products @ rows  # [b,h,r,l+r-1] @ [l+r-1,d] -> [b,h,r,d]
-    d_rows += _summed_product(d_products, key)
+    d_query, d_key, d_rows = slanted_scores_backward(d_scores, query, key, rows)
+    rows_in_use(d_table, key_length - length, length, key_length)[...] = d_rows
     return d_query, d_key, d_table
 
 
-def _rows_in_use(table: Array, length: int, key_length: int) -> Array:
-    """The rows for the distances between l queries and r keys, the largest first: a view [l+r-1,d]."""
-    longest = (len(table) + 1) // 2  # p
-    # The smallest distance is that of the first query, at r - l, to the last key, at r - 1.
-    first, last = longest - length, longest - 1 + key_length - 1
-    return table[first : last + 1][::-1]
+def slanted_scores_backward(
+    d_scores: Array, query: Array, key: Array | None, rows: Array
+) -> tuple[Array, Array | None, Array]:
+    """d_scores [b,h,l,r] -> d_query [b,h,l,d], d_key [b,h,r,d] or None, d_rows [l+r-1,d]."""
+    b, h, length, key_length = d_scores.shape
+    rows = np.ascontiguousarray(rows)
+    scale = d_scores.real.dtype.type(1 / math.sqrt(query.shape[-1]))
+    # scores = the slanted view of query @ rows^T
+    d_products = np.zeros((b, h, length, len(rows)), d_scores.dtype)
+    np.multiply(d_scores, scale, out=_of_query(d_products, key_length))
+    d_query = matmul(d_products, rows)  # [b,h,l,l+r-1] @ [l+r-1,d] -> [b,h,l,d]
+    d_rows = _summed_product(d_products, query)
+    if key is None:
+        return d_query, None, d_rows
+    # scores += the slanted view of key @ rows^T
+    d_products = np.zeros((b, h, key_length, len(rows)), d_scores.dtype)
+    np.multiply(d_scores, scale, out=_of_key(d_products, length))
+    d_key = matmul(d_products, rows)  # [b,h,r,l+r-1] @ [l+r-1,d] -> [b,h,r,d]
+    d_rows += _summed_product(d_products, key)
+    return d_query, d_key, d_rows
+
+
+def rows_in_use(table: Array, first: int, length: int, key_length: int) -> Array:
+    """The rows for the distances between l queries and r keys, the largest first: a view [l+r-1,d].
+
+    Args:
+        table: [2p-1,d]
+        first: the position of the first query less that of the first key.
+        length, key_length: l and r.
+    """
+    zero = (len(table) - 1) // 2  # the row of distance 0
+    return table[zero + first - key_length + 1 : zero + first + length][::-1]
 
 
 def _of_query(products: Array, key_length: int) -> Array:
@@ -158,4 +184,4 @@ def _of_key(products: Array, length: int) -> Array:
 def _summed_product(d_products: Array, vectors: Array) -> Array:
     """The sum over b, h and the positions of d_products^T vectors. [b,h,l,m], [b,h,l,d] -> [m,d]."""
     d_products = d_products.reshape(-1, d_products.shape[-1])
-    return d_products.T @ vectors.reshape(-1, vectors.shape[-1])
+    return matmul(d_products.T, vectors.reshape(-1, vectors.shape[-1]))

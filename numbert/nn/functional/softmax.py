@@ -10,6 +10,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.blocks import in_row_blocks
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.workspace import empty
 
 
 def softmax_plain(x: Array) -> Array:
@@ -23,7 +24,7 @@ def softmax_plain(x: Array) -> Array:
 @underflow_is_zero
 def softmax(x: Array) -> Array:
     """`softmax_plain` in blocks of rows. [..., r] -> [..., r]; each row of the result sums to 1."""
-    probs = np.empty_like(x, order="C")
+    probs = empty(x.shape, x.dtype)
     if x.size:
         in_row_blocks(_softmax, probs.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]))
     return probs
@@ -54,7 +55,7 @@ def softmax_backward(d_probs: Array, probs: Array) -> Array:
     Returns:
         d_x [..., r].
     """
-    d_x = np.empty_like(probs, order="C")
+    d_x = empty(probs.shape, probs.dtype)
     rows = (-1, probs.shape[-1])
     if probs.size:
         in_row_blocks(_softmax_backward, d_x.reshape(rows), d_probs.reshape(rows), probs.reshape(rows))
