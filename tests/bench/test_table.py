@@ -11,7 +11,7 @@ from benches import TINY
 from numbert import BertConfig, BertForPreTraining, BertModel, InputError
 from numbert.bench import bench, cold_start, format_result, processes, table
 from numbert.bench.race import Race
-from numbert.bench.table import TableRow, Table, peak_of
+from numbert.bench.table import Table, TableRow, peak_of
 from numbert.bench.workloads import make_workload, numbert_forward, ragged_lengths, workload_of
 
 LONG = BertConfig(**TINY | {"max_position_embeddings": 512})
@@ -20,10 +20,11 @@ LONG = BertConfig(**TINY | {"max_position_embeddings": 512})
 @pytest.fixture
 def model_folder(tmp_path):
     """Of a model with a head for masked tokens, and its tokenizer."""
+    from numbert.files.tokenizer import save_tokenizer
     from numbert.text.vocabulary import train_tokenizer
 
     tokenizer = train_tokenizer(list(cold_start.TEXTS.values()), 60)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save_tokenizer(tokenizer, tmp_path)
     sizes = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 64}
     BertForPreTraining(BertConfig(**TINY | sizes)).save_pretrained(tmp_path)
     return tmp_path
