@@ -11,11 +11,12 @@ import pytest
 from benches import TINY, leave_out_peers
 
 from numbert import BertConfig, BertForPreTraining, BertLMHeadModel, BertModel, InputError, no_grad
-from numbert.bench import PARTS, bench, format_result, memory
+from numbert.bench import PARTS, BenchResult, bench, format_result, memory
 from numbert.bench import profile as profiling
 from numbert.bench.kernels import time_kernels
 from numbert.bench.race import Contestant, Race, compare, hold, in_turn
 from numbert.bench.workloads import forward_gflop, make_workload, numbert_forward, numbert_train, train_gflop
+from numbert.cli import main
 from numbert.nn import layers
 from numbert.nn.attention import AttentionScores
 
@@ -52,7 +53,7 @@ def test_ratios_pair_the_times_of_one_round():
     assert race.speed(race.seconds["numbert"]) == 3.0  # 6 in the median of 2 seconds
 
 
-def test_the_faster_form_of_a_peer_is_the_one_with_the_smaller_median_also_in_rounds_that_it_loses():
+def test_the_faster_form_of_a_peer_has_the_smaller_median_over_all_rounds():
     seconds = {"numbert": [2.0, 2.0, 6.0], "torch, sdpa": [4.0, 4.0, 4.0], "torch, eager": [2.0, 1.0, 8.0]}
     race = Race("race", "", None, seconds=seconds, forms={"torch": ["torch, sdpa", "torch, eager"]})
     assert race.faster("torch") == "torch, eager"
@@ -320,6 +321,28 @@ def test_the_result_is_json(everything):
     assert [one["written"] for one in read["decode"]["costs"]] == [15]
     assert read["memory"]["checkpointed"]["peak"] > 0
     assert read["memory"]["chunked"]["chunk_size_feed_forward"] == 16
+
+
+def test_the_command_takes_the_models_sizes_and_what_is_not_said_follows_from_the_width(monkeypatch, capsys):
+    configs = []
+
+    def noting(parts, *, config, **options):
+        configs.append(config)
+        return BenchResult(1, 1, {})
+
+    monkeypatch.setattr("numbert.bench.bench", noting)
+    for options in (
+        [],
+        ["--hidden-size", "128"],
+        ["--heads", "6", "--intermediate-size", "9", "--vocab-size", "7"],
+    ):
+        assert main(["bench", *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.split("\n}\n")[0] + "}")["races"] == []
+    nothing, narrow, named = configs
+    assert nothing is None
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    assert [getattr(narrow, size) for size in sizes] == [12, 128, 2, 512, 28996]
+    assert [getattr(named, size) for size in sizes] == [12, 768, 6, 9, 7]
 
 
 @pytest.mark.live
