@@ -53,17 +53,32 @@ def new_torch_model(name: str, config: BertConfig, attention: str = SDPA) -> Any
     return getattr(transformers, name)(theirs).eval()
 
 
-def torch_model(model: BertPreTrainedModel, attention: str = SDPA) -> Any:
-    """Makes transformers' model of the same class, with a copy of the weights, in eval().
+def torch_models(model: BertPreTrainedModel) -> dict[str, Any]:
+    """Makes transformers' models of the same class, in eval(): one with each of ATTENTIONS, and the same weights.
 
-    Args:
-        attention: one of ATTENTIONS.
+    The weights are a copy of the model's, one for all: there may be little memory.
 
     Raises:
         Absent: torch or transformers is not installed.
         RuntimeError: transformers names the parameters differently.
     """
-    theirs = new_torch_model(type(model).__name__, model.config, attention)
+    first = torch_model(model)
+    models = {SDPA: first}
+    for attention in ATTENTIONS:
+        if attention not in models:
+            models[attention] = new_torch_model(type(model).__name__, model.config, attention)
+            models[attention].load_state_dict(first.state_dict(keep_vars=True), assign=True)
+    return models
+
+
+def torch_model(model: BertPreTrainedModel) -> Any:
+    """Makes transformers' model of the same class with SDPA, with a copy of the weights, in eval().
+
+    Raises:
+        Absent: torch or transformers is not installed.
+        RuntimeError: transformers names the parameters differently.
+    """
+    theirs = new_torch_model(type(model).__name__, model.config)
     wrong = theirs.load_state_dict(tensors(model.state_dict()), strict=False)
     names = {name for name, _ in theirs.named_parameters()}  # a tied one comes once
     if wrong.unexpected_keys or names & set(wrong.missing_keys):
@@ -87,52 +102,55 @@ def torch_forward(model: Any, workload: Workload, name: str) -> Contestant:
     return Contestant(name, answer, run)
 
 
-def torch_train(model: Any, workload: Workload, attention: str) -> list[Contestant]:
-    """Makes contestants of one model: a step as transformers takes it, and one that decodes masked positions only.
+def torch_train(models: Mapping[str, Any], workload: Workload) -> list[Contestant]:
+    """Makes contestants of each model: a step as transformers takes it, and one that decodes only the masked.
 
     AdamW is torch's fused one, which is its fastest and the one that transformers' Trainer uses.
 
     Args:
-        attention: the model's, one of ATTENTIONS.
+        models: by their attention; all have the same parameters, and one optimizer.
     """
     torch = imported("torch")
     cross_entropy = torch.nn.functional.cross_entropy
     inputs = tensors(workload.inputs)
     labels, next_sentence_label = torch.from_numpy(workload.labels), torch.from_numpy(workload.next_sentence_label)
-    optimizer = torch.optim.AdamW(model.parameters(), **ADAMW, fused=True)
-    model.train()
+    parameters = dict(next(iter(models.values())).named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values(), **ADAMW, fused=True)
 
-    def loss() -> Any:
+    def loss(model: Any) -> Any:
         return model(**inputs, labels=labels, next_sentence_label=next_sentence_label).loss
 
-    def loss_of_masked_only() -> Any:
+    def loss_of_masked_only(model: Any) -> Any:
         outputs = model.bert(**inputs)
         masked = labels != IGNORE  # [b,l]
         scores = model.cls.predictions(outputs.last_hidden_state[masked])  # [m,e] -> [m,v]
         next_sentence_scores = model.cls.seq_relationship(outputs.pooler_output)  # [b,e] -> [b,2]
         return cross_entropy(scores, labels[masked]) + cross_entropy(next_sentence_scores, next_sentence_label)
 
-    def contestant(name: str, loss: Any) -> Contestant:
+    def contestant(name: str, model: Any, loss: Any) -> Contestant:
+        model.train()
+
         def answer() -> dict[str, Array]:
             model.eval()
-            value = loss()
+            value = loss(model)
             value.backward()
             model.train()
-            gradients = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
-            model.zero_grad()
+            gradients = {name: parameter.grad.numpy() for name, parameter in parameters.items()}
+            optimizer.zero_grad()
             return {"loss": value.detach().numpy(), **gradients}
 
         def run() -> None:
-            loss().backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
+            loss(model).backward()
+            torch.nn.utils.clip_grad_norm_(parameters.values(), MAX_NORM)
             optimizer.step()
             optimizer.zero_grad()
 
         return Contestant(name, answer, run)
 
     return [
-        contestant(named(TORCH, attention), loss),
-        contestant(named(TORCH_MASKED, attention), loss_of_masked_only),
+        contestant(named(peer, attention), model, loss)
+        for peer, loss in ((TORCH, loss), (TORCH_MASKED, loss_of_masked_only))
+        for attention, model in models.items()
     ]
 
 

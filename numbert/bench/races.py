@@ -28,7 +28,7 @@ def forward_race(
     model = BertModel(config, seed=seed)
     contestants = [numbert_forward(model, workload)]
     try:
-        theirs = {attention: peers.torch_model(model, attention) for attention in peers.ATTENTIONS}
+        theirs = peers.torch_models(model)
     except Absent as absent:
         without = "torch makes its model"
         race.absent |= {peers.TORCH: str(absent), exported.ONNXRUNTIME: without, exported.OPENVINO: without}
@@ -70,8 +70,7 @@ def train_race(config: BertConfig, workload: Workload, rounds: int, seed: int, p
     model = BertForPreTraining(config, seed=seed)
     contestants = [numbert_train(model, workload)]
     try:
-        for attention in peers.ATTENTIONS:
-            contestants += peers.torch_train(peers.torch_model(model, attention), workload, attention)
+        contestants += peers.torch_train(peers.torch_models(model), workload)
     except Absent as absent:
         race.absent[peers.TORCH] = str(absent)
     else:

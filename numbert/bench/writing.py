@@ -47,9 +47,9 @@ def writing_race(config: BertConfig, ids: Array, rounds: int, seed: int, progres
 
     contestants = [_contestant("numbert", ours, np.asarray)]
     try:
-        for attention in peers.ATTENTIONS:
+        for attention, their in peers.torch_models(model).items():
             name = peers.named(peers.TORCH, attention)
-            run = _torch_writing(peers.torch_model(model, attention), ids, read)
+            run = _torch_writing(their, ids, read)
             contestants.append(_contestant(name, run, lambda scores: scores.numpy()))
             race.forms.setdefault(peers.TORCH, []).append(name)
     except Absent as absent:

@@ -11,7 +11,7 @@ import pytest
 from benches import TINY, leave_out_peers
 
 from numbert import BertConfig, BertForPreTraining, BertLMHeadModel, BertModel, InputError, no_grad
-from numbert.bench import PARTS, BenchResult, bench, format_result, memory
+from numbert.bench import PARTS, BenchResult, bench, format_result, memory, peers
 from numbert.bench import profile as profiling
 from numbert.bench.kernels import time_kernels
 from numbert.bench.race import Contestant, Race, compare, hold, in_turn
@@ -352,9 +352,20 @@ def test_peers_give_the_same_answers(config, padded):
     others = [name for name in ("onnxruntime", "openvino") if name not in forward.absent]
     assert list(forward.differences) == [*forms, *others]
     assert forward.absent.get("openvino", "pip install openvino").endswith("pip install openvino")
-    assert list(train.differences) == [name for form in forms for name in (form, f"{form}, masked only")]
-    assert train.forms["torch, masked only"] == [f"{form}, masked only" for form in forms]
+    masked_only = [f"{form}, masked only" for form in forms]
+    assert list(train.differences) == [*forms, *masked_only]
+    assert train.forms == {"torch": forms, "torch, masked only": masked_only}
     assert all(0 < difference < 1e-5 for race in (forward, train) for difference in race.differences.values())
+
+
+@pytest.mark.live
+def test_the_two_attentions_of_torch_have_one_set_of_weights(config):
+    for name in ("torch", "transformers"):
+        pytest.importorskip(name, reason=f"needs {name}")
+    models = peers.torch_models(BertForPreTraining(config))
+    sdpa, eager = (dict(models[attention].named_parameters()) for attention in ("sdpa", "eager"))
+    assert {name: id(one) for name, one in sdpa.items()} == {name: id(one) for name, one in eager.items()}
+    assert [model.config._attn_implementation for model in models.values()] == ["sdpa", "eager"]
 
 
 @pytest.mark.parametrize(
