@@ -89,12 +89,15 @@ class TableRow:
     def cells(self) -> list[str]:
         """Formats the line of the table."""
         form = self.race.faster(self.peer)
-        times = [self.race.seconds["numbert"], [] if form is None else self.race.seconds[form]]
+        times = [
+            1e3 * statistics.median(self.race.seconds[name]) for name in ("numbert", form) if name is not None
+        ]
         ratios = [self.ratio(peer) for peer in (self.peer, ONNXRUNTIME, OPENVINO)]
         ratios += [self.by_products(), self.peak_ratio()]
         return [
             self.work,
-            *(f"{1e3 * statistics.median(seconds):.4g}" if seconds else "" for seconds in times),
+            *(f"{time:.0f}" if time >= 100 else f"{time:.3g}" for time in times),
+            *([] if form else [""]),
             *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
         ]
 
