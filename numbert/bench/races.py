@@ -11,6 +11,7 @@ from numbert.bench.workloads import Workload, forward_gflop, numbert_forward, nu
 from numbert.bert.model import BertModel
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
+from numbert.nn.workspace import workspace
 
 BESIDE_BUSY = ", beside another process that keeps one core busy"
 
@@ -83,7 +84,8 @@ def train_race(config: BertConfig, workload: Workload, rounds: int, seed: int, p
             "Compared, without dropout: the loss and the gradient of every parameter.",
         ]
     products = train_products_run(config, workload.lengths, workload.masked)
-    return hold(race, contestants, rounds, progress, products)
+    with workspace():  # as numbert's trainer runs
+        return hold(race, contestants, rounds, progress, products)
 
 
 def forward_about(config: BertConfig, workload: Workload) -> str:

@@ -158,7 +158,7 @@ def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array
 
 def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
     """Makes a contestant of a step as numbert's trainer takes it, in which only masked positions are decoded."""
-    from numbert.train.optimizer import AdamW, clip_grad_norm
+    from numbert.train.optimizer import AdamW, clip_factor, grad_norm
 
     optimizer = AdamW(model.parameters(), **ADAMW)
     model.train()
@@ -175,8 +175,7 @@ def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
 
     def run() -> None:
         forward_and_backward(model, workload)
-        clip_grad_norm(model.parameters(), MAX_NORM)
-        optimizer.step()
+        optimizer.step(clip_factor(grad_norm(model.parameters()), MAX_NORM))
         model.zero_grad()
 
     return Contestant("numbert", answer, run)
