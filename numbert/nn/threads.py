@@ -76,7 +76,7 @@ def in_threads(work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None
         pieces: what it is called with, the longest first.
     """
     pieces = list(pieces)
-    if not blas.obeys():  # its own threads are all there is
+    if len(pieces) == 1 or not blas.obeys():  # then the BLAS's own threads are all there is
         for piece in pieces:
             work(piece)
         return
