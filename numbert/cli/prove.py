@@ -30,10 +30,12 @@ def add_to(commands: Commands) -> None:
         "part",
         nargs="*",
         metavar="PART",
-        help="forward, train (default), table, texts, kernels, profile, memory, positions, decode",
+        help="forward, train (default), table, texts, kernels, profile, memory, positions, decode, growth",
     )
     p.add_argument("--batch", type=int, default=8, metavar="B", help="b (8)")
-    p.add_argument("--length", type=int, metavar="L", help="l (128; for memory and decode 512)")
+    p.add_argument(
+        "--length", type=int, metavar="L", help="l (128; for memory and decode 512; for growth the longest, 512)"
+    )
     p.add_argument("--padded", action="store_true", help="sequences of unequal lengths")
     p.add_argument("--texts", type=int, default=2000, metavar="N", help="how many texts of mixed length (2000)")
     p.add_argument("--busy", action="store_true", help="beside a busy process: forward, or two rows of table")
