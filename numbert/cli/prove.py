@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from numbert.cli.command import Commands, gives_json, model_folder
 from numbert.errors import InputError
-from numbert.progress import to_terminal
+from numbert.progress import say, to_terminal
 
 if TYPE_CHECKING:
     from numbert.config import BertConfig
@@ -30,7 +30,8 @@ def add_to(commands: Commands) -> None:
         "part",
         nargs="*",
         metavar="PART",
-        help="forward, train (default), table, texts, kernels, profile, memory, positions, decode, growth",
+        help="forward, train (default), table, texts, kernels, profile, memory, positions, decode, growth; or "
+        "guard, alone: each workload beside its matrix products, compared with stored ratios",
     )
     p.add_argument("--batch", type=int, default=8, metavar="B", help="b (8)")
     p.add_argument(
@@ -49,6 +50,8 @@ def add_to(commands: Commands) -> None:
         ("--intermediate-size", "F", "width within the feed-forward network (4 times the width)"),
     ):
         p.add_argument(option, type=int, metavar=letter, help=meaning)
+    p.add_argument("--stored", type=Path, metavar="FILE", help="for guard: the ratios to compare with")
+    p.add_argument("--store", action="store_true", help="for guard: write what is measured into FILE")
     gives_json(p)
 
 
@@ -77,6 +80,10 @@ def _gradcheck(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from numbert.bench import bench, format_result
 
+    if "guard" in options.part:
+        return _guard(options)
+    if options.stored or options.store:
+        raise InputError("--stored and --store go with guard: numbert bench guard --stored FILE")
     if options.cold_start:
         model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
@@ -112,3 +119,31 @@ def _config(options: argparse.Namespace) -> BertConfig | None:
         num_attention_heads=max(1, e // 64) if heads is None else heads,
         intermediate_size=4 * e if f is None else f,
     )
+
+
+def _guard(options: argparse.Namespace) -> int:
+    from numbert.bench.guard import Verdict, kind_of_machine, measure, read_stored, store
+
+    if options.part != ["guard"]:
+        raise InputError("guard is measured alone, without another part")
+    if options.store and options.stored is None:
+        raise InputError("--store writes into the file that --stored names; name one")
+    verdict = Verdict({})
+    if options.stored is not None:
+        kind = kind_of_machine()
+        if kind is None:
+            say("this kind of machine has neither AVX2 nor AVX-512: there is nothing to compare it with")
+            return 0
+        if not options.store:
+            verdict.stored = read_stored(options.stored).get(kind)
+            if verdict.stored is None:
+                say(f"{options.stored} has no ratios of {kind}: there is nothing to compare this machine with")
+                return 0
+    verdict.ratios = measure(options.rounds, progress=to_terminal())
+    if options.store:
+        store(options.stored, str(kind), verdict.ratios)
+    if options.json:
+        print(json.dumps(verdict.to_dict(), indent=2))
+    else:
+        print("\n".join([verdict.table(), *verdict.beyond()]))
+    return 1 if verdict.beyond() else 0
