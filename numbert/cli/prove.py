@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from numbert.cli.command import Commands, gives_json, model_folder
+from numbert.cli.command import Commands, gives_json, model_folder, new_file
 from numbert.errors import InputError
 from numbert.progress import say, to_terminal
 
@@ -50,6 +51,10 @@ def add_to(commands: Commands) -> None:
         ("--intermediate-size", "F", "width within the feed-forward network (4 times the width)"),
     ):
         p.add_argument(option, type=int, metavar=letter, help=meaning)
+    p.add_argument("--plot", type=Path, metavar="X.svg", help="draw it, too, as a new .svg or .png file")
+    p.add_argument(
+        "--from", dest="source", type=Path, metavar="X.json", help="draw a stored --json; measure nothing"
+    )
     p.add_argument("--stored", type=Path, metavar="FILE", help="for guard: the ratios to compare with")
     p.add_argument("--store", action="store_true", help="for guard: write what is measured into FILE")
     gives_json(p)
@@ -78,28 +83,51 @@ def _gradcheck(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from numbert.bench import bench, format_result
-
     if "guard" in options.part:
         return _guard(options)
     if options.stored or options.store:
         raise InputError("--stored and --store go with guard: numbert bench guard --stored FILE")
+    if options.source:
+        return _draw_stored(options)
+    from numbert.bench import bench, format_result
+
     if options.cold_start:
         model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
-    result = bench(
-        parts,
-        config=_config(options),
-        batch=options.batch,
-        length=options.length,
-        padded=options.padded,
-        texts=options.texts,
-        cold_start=options.cold_start,
-        busy=options.busy,
-        rounds=options.rounds,
-        progress=to_terminal(),
-    )
-    print(json.dumps(result.to_dict(), indent=2) if options.json else format_result(result))
+    if options.plot:
+        from numbert.views.speed import DRAWN, format_of, picture
+
+        format_of(options.plot)
+        if not options.cold_start and not set(parts) & {*DRAWN}:
+            raise InputError(f"--plot draws {', '.join(DRAWN)} and cold starts; name one of them")
+    out = new_file(options.plot) if options.plot else contextlib.nullcontext()
+    with out as file:
+        result = bench(
+            parts,
+            config=_config(options),
+            batch=options.batch,
+            length=options.length,
+            padded=options.padded,
+            texts=options.texts,
+            cold_start=options.cold_start,
+            busy=options.busy,
+            rounds=options.rounds,
+            progress=to_terminal(),
+        )
+        print(json.dumps(result.to_dict(), indent=2) if options.json else format_result(result))
+        if file is not None:
+            file.write(picture(result.to_dict(), format_of(options.plot)))
+    return 0
+
+
+def _draw_stored(options: argparse.Namespace) -> int:
+    from numbert.views.speed import format_of, picture, read_result
+
+    if options.part or options.cold_start or options.json or not options.plot:
+        raise InputError("--from measures and prints nothing, it draws: numbert bench --from X.json --plot X.svg")
+    drawn = picture(read_result(options.source), format_of(options.plot))
+    with new_file(options.plot) as file:
+        file.write(drawn)
     return 0
 
 
