@@ -31,11 +31,11 @@ UNITS = {"s": (1e3, "ms"), "bytes": (1e-6, "MB")}  # how a unit is drawn: times 
 
 
 @dataclass
-class Group:
+class Bars:
     """One workload: for each peer numbert's time over the peer's, the median, the least and the largest."""
 
     title: str
-    bars: dict[str, tuple[float, float, float]]
+    ratios: dict[str, tuple[float, float, float]]
 
 
 @dataclass
@@ -117,7 +117,7 @@ def draw(result: dict[str, Any]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    rows = sum(len(group.bars) + 1.4 for group in groups)
+    rows = sum(len(group.ratios) + 1.4 for group in groups)
     heights = ([0.27 * rows + 1.0] if groups else []) + ([7.0] if lines else [])
     figure = Figure(figsize=(13, sum(heights) + 0.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     figure.suptitle(title, fontsize=11)
@@ -132,15 +132,15 @@ def draw(result: dict[str, Any]) -> Figure:
 # --- what is in a result -----------------------------------------------------------------------------------------
 
 
-def _groups(result: dict[str, Any]) -> list[Group]:
+def _groups(result: dict[str, Any]) -> list[Bars]:
     groups = [_group(race["name"], race, list(race["contestants"])) for race in result.get("races") or []]
     for row in (result.get("table") or {"rows": []})["rows"]:
         # Of torch, which runs in several forms, the table has the faster one.
         groups.append(_group(row["work"].strip(), row["race"], [row["peer"], "onnxruntime", "openvino"]))
-    return [group for group in groups if group.bars]
+    return [group for group in groups if group.ratios]
 
 
-def _group(title: str, race: dict[str, Any], names: Sequence[str | None]) -> Group:
+def _group(title: str, race: dict[str, Any], names: Sequence[str | None]) -> Bars:
     contestants = race["contestants"]
     measured = {str(name): contestants[name] for name in names if name in contestants}
     if race.get("products"):
@@ -150,7 +150,7 @@ def _group(title: str, race: dict[str, Any], names: Sequence[str | None]) -> Gro
         if "numbert_by_this" in one:
             ratios = _positive(f"ratios of {name}", one["numbert_by_this_in_each_round"])
             bars[name] = (_positive(f"ratio of {name}", [one["numbert_by_this"]])[0], min(ratios), max(ratios))
-    return Group(str(title), bars)
+    return Bars(str(title), bars)
 
 
 def _lines(result: dict[str, Any]) -> list[Line]:
@@ -211,7 +211,7 @@ def _title(result: dict[str, Any]) -> str:
 # --- the panels --------------------------------------------------------------------------------------------------
 
 
-def _draw_bars(axes: Axes, groups: list[Group]) -> None:
+def _draw_bars(axes: Axes, groups: list[Bars]) -> None:
     axes.set_title(
         "numbert's time / this one's (left of the line numbert is faster; thin: least and largest)", loc="left"
     )
@@ -220,11 +220,11 @@ def _draw_bars(axes: Axes, groups: list[Group]) -> None:
     places: list[float] = []
     names: list[str] = []
     y = 0.0
-    furthest = max(1.0, *(bar[2] for group in groups for bar in group.bars.values()))
+    furthest = max(1.0, *(bar[2] for group in groups for bar in group.ratios.values()))
     for group in groups:
         axes.text(0.0, y, group.title, fontsize=10, fontweight="bold", va="center")
         y += 1.0
-        for name, (ratio, least, largest) in group.bars.items():
+        for name, (ratio, least, largest) in group.ratios.items():
             colour = COLOURS.get(name.split(",")[0] if name != PRODUCTS else name, BLUE)
             axes.barh(y, ratio, height=0.7, color=colour, alpha=0.85, label=f"{group.title}: {name}")
             axes.plot([least, largest], [y, y], color="black", linewidth=1.0)
