@@ -145,7 +145,7 @@ def bench(
             layers 128 wide by default, and else these sizes, too.
         batch: b.
         length: l; default 128, and for "memory" and "decode" 512; of "growth" the longest, default 512. "table"
-            and "texts" have sizes of their own.
+            and "texts" have sizes of their own, and "growth" batches.
         padded: whether the sequences have unequal lengths, from l/8 to l.
         texts: the number of texts.
         cold_start: a model folder, for races of fresh processes that answer embed and fill-mask for one text;

@@ -1,7 +1,9 @@
 """The guard: numbert's time over that of its matrix products alone, compared with what was stored before.
 
 Both are measured in turn on the same machine, so that a slower machine, or one with others at work, changes both.
-How much the rest costs beside the products depends on the kind of machine, for which the ratios are stored.
+How much the rest costs beside the products depends on the kind of machine, for which the ratios are stored, and on
+the number of threads. With one thread (OMP_NUM_THREADS=1) others at work disturb least: the threads of the BLAS
+wait for each other, so that a busy core makes either side several times slower.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from numbert.bench.workloads import numbert_forward, numbert_train, ragged_lengt
 from numbert.bert.model import BertModel
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
-from numbert.errors import InputError, as_real, shown
+from numbert.errors import InputError, as_integer, as_real, shown
 from numbert.files.atomic import replacing
 
 LIMIT = 1.5  # times the stored ratio
@@ -147,8 +149,21 @@ class Verdict:
         return {**dataclasses.asdict(self), "limit": LIMIT, "beyond": self.beyond()}
 
 
-def read_stored(path: Path) -> dict[str, dict[str, float]]:
-    """Reads a file of stored ratios: for each kind of machine the ratio of each workload.
+@dataclass
+class Stored:
+    """What was measured on one kind of machine.
+
+    Attributes:
+        threads: how many threads both sides had.
+        ratios: for each workload numbert's time over that of the products alone.
+    """
+
+    threads: int
+    ratios: dict[str, float]
+
+
+def read_stored(path: Path) -> dict[str, Stored]:
+    """Reads a file of what was measured, by the kind of machine.
 
     Raises:
         InputError: the file is missing or holds something else.
@@ -157,26 +172,33 @@ def read_stored(path: Path) -> dict[str, dict[str, float]]:
         kinds = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:  # neither UTF-8 nor JSON
+    except (ValueError, RecursionError):  # neither UTF-8 nor JSON
         raise InputError(f"{path} is no JSON") from None
-    if not isinstance(kinds, dict) or not all(isinstance(ratios, dict) for ratios in kinds.values()):
-        raise InputError(f"{path} holds no ratios: it must be an object of objects, of kinds of machine")
-    for kind, ratios in kinds.items():
-        for work, ratio in ratios.items():
-            name = f"in {path}, for {shown(kind)}, the ratio of {shown(work)}"
-            if not 0 < as_real(name, ratio) < math.inf:
-                raise InputError(f"{name} is {shown(ratio)}; it must be above 0")
-    return kinds
+    if not isinstance(kinds, dict):
+        raise InputError(f"{path} holds no ratios: it must be an object, with a key for each kind of machine")
+    return {kind: _stored(f"{path}, {shown(kind)}", entry) for kind, entry in kinds.items()}
 
 
-def store(path: Path, kind: str, ratios: Mapping[str, float]) -> None:
-    """Writes the ratios of one kind of machine into a file, which may be new; those of other kinds stay.
+def _stored(where: str, entry: Any) -> Stored:
+    if not isinstance(entry, dict) or set(entry) != {"threads", "ratios"} or not isinstance(entry["ratios"], dict):
+        raise InputError(f"{where}: there must be threads, and ratios by the workload")
+    ratios = {}
+    for work, ratio in entry["ratios"].items():
+        name = f"{where}: the ratio of {shown(work)}"
+        ratios[work] = as_real(name, ratio)
+        if not 0 < ratios[work] < math.inf:
+            raise InputError(f"{name} is {shown(ratio)}; it must be above 0")
+    return Stored(as_integer(f"{where}: threads", entry["threads"]), ratios)
+
+
+def store(path: Path, kind: str, measured: Stored) -> None:
+    """Writes what was measured on one kind of machine into a file, which may be new; other kinds stay.
 
     Raises:
         InputError: the file holds something else, or cannot be written.
     """
     kinds = read_stored(path) if path.exists() else {}
-    kinds[kind] = {work: round(ratio, 3) for work, ratio in ratios.items()}
+    kinds[kind] = Stored(measured.threads, {work: round(ratio, 3) for work, ratio in measured.ratios.items()})
     with replacing(path.parent) as new:
-        text = json.dumps(dict(sorted(kinds.items())), indent=2) + "\n"
+        text = json.dumps({name: dataclasses.asdict(kinds[name]) for name in sorted(kinds)}, indent=2) + "\n"
         (new / path.name).write_text(text, encoding="utf-8")

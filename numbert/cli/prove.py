@@ -150,26 +150,33 @@ def _config(options: argparse.Namespace) -> BertConfig | None:
 
 
 def _guard(options: argparse.Namespace) -> int:
-    from numbert.bench.guard import Verdict, kind_of_machine, measure, read_stored, store
+    from numbert.bench.guard import Stored, Verdict, kind_of_machine, measure, read_stored, store
+    from numbert.nn.threads import get_num_threads
 
     if options.part != ["guard"]:
         raise InputError("guard is measured alone, without another part")
     if options.store and options.stored is None:
         raise InputError("--store writes into the file that --stored names; name one")
-    verdict = Verdict({})
+    verdict, threads = Verdict({}), get_num_threads()
     if options.stored is not None:
         kind = kind_of_machine()
         if kind is None:
             say("this kind of machine has neither AVX2 nor AVX-512: there is nothing to compare it with")
             return 0
         if not options.store:
-            verdict.stored = read_stored(options.stored).get(kind)
-            if verdict.stored is None:
+            stored = read_stored(options.stored).get(kind)
+            if stored is None:
                 say(f"{options.stored} has no ratios of {kind}: there is nothing to compare this machine with")
                 return 0
+            if stored.threads != threads:
+                raise InputError(
+                    f"{options.stored} was measured with {stored.threads} threads, and here are {threads}; "
+                    f"set OMP_NUM_THREADS={stored.threads}"
+                )
+            verdict.stored = stored.ratios
     verdict.ratios = measure(options.rounds, progress=to_terminal())
     if options.store:
-        store(options.stored, str(kind), verdict.ratios)
+        store(options.stored, str(kind), Stored(threads, verdict.ratios))
     if options.json:
         print(json.dumps(verdict.to_dict(), indent=2))
     else:

@@ -9,8 +9,9 @@ from benches import TINY
 
 from numbert import BertConfig
 from numbert.bench import guard
-from numbert.bench.guard import LIMIT, WORKS, Verdict, kind_of_machine, measure, read_stored, store
+from numbert.bench.guard import LIMIT, WORKS, Stored, Verdict, kind_of_machine, measure, read_stored, store
 from numbert.cli import main
+from numbert.nn import threads
 
 STORED = Path(__file__).parent / "speed.json"
 RATIOS = {"forward 1 x 16": 1.2, "train 4 x 128": 1.0}
@@ -19,7 +20,7 @@ RATIOS = {"forward 1 x 16": 1.2, "train 4 x 128": 1.0}
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "speed.json"
-    store(path, "avx2", RATIOS)
+    store(path, "avx2", Stored(1, RATIOS))
     return path
 
 
@@ -41,6 +42,7 @@ def run(monkeypatch, bench):
 
     def run(ratios, *arguments):
         monkeypatch.setattr(guard, "kind_of_machine", lambda: "avx2")
+        monkeypatch.setattr(threads, "get_num_threads", lambda: 1)
         monkeypatch.setattr(guard, "measure", lambda rounds, progress: dict(ratios))
         return bench("guard", *arguments)
 
@@ -87,7 +89,7 @@ class TestTheCommand:
         assert len(read["beyond"]) == 1
 
     def test_a_kind_of_machine_that_nobody_measured_is_a_line_and_no_failure(self, run, file):
-        file.write_text(json.dumps({"avx512": RATIOS}))
+        file.write_text(json.dumps({"avx512": {"threads": 1, "ratios": RATIOS}}))
         code, out, err = run({}, "--stored", file)
         assert (code, out) == (0, "")
         assert err == f"{file} has no ratios of avx2: there is nothing to compare this machine with\n"
@@ -99,14 +101,20 @@ class TestTheCommand:
         assert err == "this kind of machine has neither AVX2 nor AVX-512: there is nothing to compare it with\n"
 
     def test_store_keeps_the_other_kinds(self, run, file):
-        store(file, "avx512", RATIOS)
+        store(file, "avx512", Stored(4, RATIOS))
         code, _, _ = run({"forward 1 x 16": 3.00049}, "--stored", file, "--store")
         assert code == 0
-        assert read_stored(file) == {"avx2": {"forward 1 x 16": 3.0}, "avx512": RATIOS}
+        assert read_stored(file) == {"avx2": Stored(1, {"forward 1 x 16": 3.0}), "avx512": Stored(4, RATIOS)}
+
+    def test_ratios_of_another_number_of_threads_are_not_compared(self, run, file):
+        store(file, "avx2", Stored(4, RATIOS))
+        code, out, err = run(RATIOS, "--stored", file)
+        assert (code, out) == (2, "")
+        assert err.endswith("was measured with 4 threads, and here are 1; set OMP_NUM_THREADS=4\n")
 
     def test_store_makes_a_new_file(self, run, tmp_path):
         assert run(RATIOS, "--stored", tmp_path / "new.json", "--store")[0] == 0
-        assert read_stored(tmp_path / "new.json") == {"avx2": RATIOS}
+        assert read_stored(tmp_path / "new.json") == {"avx2": Stored(1, RATIOS)}
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -127,14 +135,18 @@ class TestTheCommand:
         [
             (b"{", "is no JSON"),
             (b"\xff\xfe", "is no JSON"),
+            (b"[" * 100_000, "is no JSON"),
             (b"[1]", "holds no ratios"),
-            (b'{"avx2": 1}', "holds no ratios"),
-            (b'{"avx2": {"a": "1"}}', "it must be a number"),
-            (b'{"avx2": {"a": true}}', "it must be a number"),
-            (b'{"avx2": {"a": 0}}', "it must be above 0"),
-            (b'{"avx2": {"a": NaN}}', "it must be above 0"),
-            (b'{"avx2": {"a": Infinity}}', "it must be above 0"),
-            (b'{"avx2": {"a": 1%s}}' % (b"0" * 400), "too large"),
+            (b'{"avx2": 1}', "there must be threads, and ratios"),
+            (b'{"avx2": {"ratios": {}}}', "there must be threads, and ratios"),
+            (b'{"avx2": {"threads": 1, "ratios": []}}', "there must be threads, and ratios"),
+            (b'{"avx2": {"threads": 1.5, "ratios": {}}}', "it must be an integer"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": "1"}}}', "it must be a number"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": true}}}', "it must be a number"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": 0}}}', "it must be above 0"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": NaN}}}', "it must be above 0"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": Infinity}}}', "it must be above 0"),
+            (b'{"avx2": {"threads": 1, "ratios": {"a": 1%s}}}' % (b"0" * 400), "too large"),
         ],
     )
     @pytest.mark.parametrize("option", [[], ["--store"]], ids=["compare", "store"])
@@ -196,4 +208,4 @@ class TestWhatIsMeasured:
         kinds = read_stored(STORED)
         assert kinds
         assert set(kinds) <= {"avx2", "avx512"}
-        assert all(list(ratios) == [str(work) for work in WORKS] for ratios in kinds.values())
+        assert all(list(stored.ratios) == [str(work) for work in WORKS] for stored in kinds.values())

@@ -79,7 +79,7 @@ MUTANTS = [
         "guard-forgets-other-machines",
         "bench/guard.py",
         "    kinds = read_stored(path) if path.exists() else {}\n",
-        "    kinds: dict[str, dict[str, float]] = {}\n",
+        "    kinds: dict[str, Stored] = {}\n",
         "who stores the ratios of one machine loses those of the other, whose CI then guards nothing",
         tests=("bench/test_guard.py::TestTheCommand::test_store_keeps_the_other_kinds",),
     ),
