@@ -87,6 +87,14 @@ class TestWhatIsDrawn:
         assert lines(axes)["as fast"][:, 0].tolist() == [1, 1]
         assert axes.get_xlim()[0] == 0
 
+    def test_a_bar_that_would_make_the_others_too_short_ends_at_the_edge_beside_its_number(self):
+        axes = draw(
+            {"races": [raced("cold start", {"numbert": [40.0], "torch": [50.0], "onnxruntime": [1.0]})]}
+        ).axes[0]
+        assert axes.get_xlim()[1] < 4
+        (number,) = [text for text in axes.texts if text.get_text() == "40.00"]
+        assert number.get_position()[0] < axes.get_xlim()[1]
+
     def test_growth_is_drawn_on_logarithmic_axes_with_its_slope_and_its_fit(self, result):
         axes = panel(draw(result), "time with length")
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
@@ -112,7 +120,7 @@ class TestWhatIsDrawn:
 
     def test_what_all_have_had_is_in_the_title(self, result):
         text = draw(result).get_suptitle()
-        assert text == "numbert beside others, 2 threads, medians of 3 rounds, numpy 2.4"
+        assert text == "numbert beside others, threads: 2, medians of rounds: 3, numpy 2.4"
 
     @pytest.mark.parametrize("part", ["races", "table", "growth"])
     def test_each_part_can_be_drawn_alone(self, result, part):
