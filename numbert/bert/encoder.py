@@ -12,7 +12,6 @@ from numbert.bert.inputs import get_extended_attention_mask
 from numbert.bert.layer import BertLayer
 from numbert.bert.outputs import BaseModelOutput, joined
 from numbert.bert.packing import Pack, packs
-from numbert.bert.shares import FEWEST, layer_in_shares
 from numbert.config import BertConfig
 from numbert.nn.array import Array, given
 from numbert.nn.module import Module, ModuleList
@@ -89,7 +88,6 @@ class BertEncoder(Module):
                 "use_cache=True does not go with gradient checkpointing; no cache is returned", stacklevel=2
             )
             use_cache = False
-        shared = self.shares(hidden_states, past_key_values, encoder_hidden_states, output_attentions)
         reruns: list[Rerun] = []
         all_hidden_states: tuple[Array, ...] = (hidden_states,)
         all_self_attentions: tuple[Array, ...] = ()
@@ -108,8 +106,6 @@ class BertEncoder(Module):
             if checkpointing:
                 layer_outputs, rerun = run_without_remembering(layer, self.rng, *inputs)
                 reruns.append(rerun)
-            elif shared:
-                layer_outputs = (layer_in_shares(layer, hidden_states, attention_mask, inputs[2]),)
             else:
                 layer_outputs = layer(*inputs)
             hidden_states = layer_outputs[0]
@@ -145,23 +141,6 @@ class BertEncoder(Module):
             return [slice(None)]
         count = min(b, b * length // FEWEST_ROWS, threads * -(-b * length // (threads * MOST_ROWS)))
         return [slice(b * i // count, b * (i + 1) // count) for i in range(count)]
-
-    def shares(self, hidden_states: Array, *others: Any) -> bool:
-        """Returns whether the threads share each layer: there is one sequence, and nothing but layers in a row.
-
-        Args:
-            others: the inputs that make a layer more than self-attention and feed-forward network.
-        """
-        _, length, e = hidden_states.shape
-        return (
-            threads_here() > 1
-            and length * 12 * e * e >= FEWEST
-            and not self.is_decoder
-            and not any(other is not None and other is not False for other in others)
-            and not any(layer.chunk_size_feed_forward for layer in self.layer)
-            and blas.obeys()
-            and not self.watched()
-        )
 
     def watched(self) -> bool:
         """Returns whether the batch runs whole: something is remembered or drawn, or a hook is to see it."""
