@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numbert.bert.tasks.decoding import largest
 from numbert.bert.tasks.pretraining import BertForMaskedLM, BertForPreTraining
 from numbert.errors import InputError, as_integer, shown
 from numbert.inference.batches import as_batch_size, batches, refuse_overlong
@@ -95,7 +96,7 @@ def fill_mask(
         with no_grad():
             sequence_output = model.bert(**batch, return_dict=True, unpad=True).last_hidden_state  # [b,l,e]
             probs = softmax(model.cls.predictions(sequence_output[rows, columns]))  # [m,e] -> [m,v]
-        best = np.argsort(-probs, axis=-1, kind="stable")[:, :top_k]  # [m,top_k]
+        best = largest(probs, top_k)  # [m,top_k]
         for row, ids, row_probs in zip(rows, best, probs, strict=True):
             guesses[indices[row]].append(
                 [Guess(tokenizer.id_to_token(int(i)) or f"id {i}", float(row_probs[i])) for i in ids]

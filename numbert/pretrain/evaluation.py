@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from numbert.bert.tasks.pretraining import BertForPreTraining
+from numbert.nn.array import Array
 from numbert.nn.functional import IGNORE, softmax
 from numbert.nn.switches import no_grad
 from numbert.pretrain.batches import Batch
@@ -75,19 +76,26 @@ def latest_scores(model: BertForPreTraining, loss: float, top5: bool = False) ->
     saved = model.saved
     if saved is None:
         raise RuntimeError("latest_scores needs a forward outside no_grad() that no backward has used up")
-    labels = saved.labels[saved.labels != IGNORE]  # [m], in the order of mlm_probs [m,v]
-    nsp_of_label = saved.nsp_probs[np.arange(len(saved.nsp_probs)), saved.next_sentence_label]  # [b]
+    return _scores(loss, saved.mlm_probs, saved.nsp_probs, saved.labels, saved.next_sentence_label, top5)
+
+
+def _scores(
+    loss: float, mlm_probs: Array, nsp_probs: Array, labels: Array, next_sentence_label: Array, top5: bool
+) -> Scores:
+    """The scores of a batch: its loss, the probabilities [m,v] and [b,2], the labels [b,l] and [b]."""
+    labels = labels[labels != IGNORE]  # [m], in the order of mlm_probs [m,v]
+    nsp_of_label = nsp_probs[np.arange(len(nsp_probs)), next_sentence_label]  # [b]
     with np.errstate(divide="ignore"):  # where the loss is infinite, so is this
         nsp_loss = float(-np.log(nsp_of_label).mean())
     among_five = None
     if top5:
-        of_label = saved.mlm_probs[np.arange(len(labels)), labels]  # [m]
-        among_five = float(((saved.mlm_probs > of_label[:, None]).sum(axis=-1) < 5).mean())
+        of_label = mlm_probs[np.arange(len(labels)), labels]  # [m]
+        among_five = float(((mlm_probs > of_label[:, None]).sum(axis=-1) < 5).mean())
     return Scores(
         mlm_loss=loss - nsp_loss,
         nsp_loss=nsp_loss,
-        mlm_accuracy=float((saved.mlm_probs.argmax(axis=-1) == labels).mean()),
-        nsp_accuracy=float((saved.nsp_probs.argmax(axis=-1) == saved.next_sentence_label).mean()),
+        mlm_accuracy=float((mlm_probs.argmax(axis=-1) == labels).mean()),
+        nsp_accuracy=float((nsp_probs.argmax(axis=-1) == next_sentence_label).mean()),
         mlm_top5_accuracy=among_five,
     )
 
@@ -98,9 +106,18 @@ def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
     model.eval()
     scores = []
     for batch in batches:
-        loss = model(**vars(batch), return_logits=False, return_dict=True).loss
-        scores.append((latest_scores(model, float(loss), top5=True), batch))
-        model.forget()
+        labels, next_sentence_label = batch.labels, batch.next_sentence_label
+        with no_grad():
+            outputs = model.bert(
+                batch.input_ids, batch.attention_mask, batch.token_type_ids, return_dict=True, unpad=True
+            )
+            mlm, nsp = model.cls.loss(
+                outputs.last_hidden_state, outputs.pooler_output, labels, next_sentence_label, return_logits=False
+            )
+        assert mlm.loss is not None and mlm.probs is not None  # there are labels
+        assert nsp.loss is not None and nsp.probs is not None
+        loss = float(mlm.loss + nsp.loss)
+        scores.append((_scores(loss, mlm.probs, nsp.probs, labels, next_sentence_label, top5=True), batch))
     model.train(training)
     return mean_scores(scores)
 

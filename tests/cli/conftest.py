@@ -7,16 +7,14 @@ import numbert
 from numbert.cli import main
 from numbert.files.tokenizer import bert_tokenizer, save_tokenizer
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "a", "dog", "ran", "##s", "mat"]
-
 
 @pytest.fixture(scope="package")
 def folder(tmp_path_factory):
     """A tiny untrained model with a tokenizer."""
     folder = tmp_path_factory.mktemp("model")
-    model = numbert.BertForPreTraining(tiny.config(vocab_size=len(WORDS), initializer_range=0.5), seed=1)
+    model = numbert.BertForPreTraining(tiny.config(vocab_size=len(tiny.WORDS), initializer_range=0.5), seed=1)
     model.save_pretrained(folder)
-    save_tokenizer(bert_tokenizer({word: i for i, word in enumerate(WORDS)}), folder)
+    save_tokenizer(bert_tokenizer({word: i for i, word in enumerate(tiny.WORDS)}), folder)
     return str(folder)
 
 

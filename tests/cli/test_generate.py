@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import tiny
-from conftest import WORDS
 
 import numbert
 from numbert.files.tokenizer import load_tokenizer, save_tokenizer
@@ -17,7 +16,9 @@ from numbert.files.tokenizer import load_tokenizer, save_tokenizer
 def decoder(folder, tmp_path_factory):
     """A tiny untrained decoder with the tokenizer of the other model."""
     path = tmp_path_factory.mktemp("decoder")
-    config = tiny.config(vocab_size=len(WORDS), is_decoder=True, initializer_range=0.8, tie_word_embeddings=False)
+    config = tiny.config(
+        vocab_size=len(tiny.WORDS), is_decoder=True, initializer_range=0.8, tie_word_embeddings=False
+    )
     numbert.BertLMHeadModel(config, seed=4).save_pretrained(path)
     save_tokenizer(load_tokenizer(folder), path)
     return str(path)

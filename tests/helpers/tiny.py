@@ -13,6 +13,7 @@ SIZES = {
     "max_position_embeddings": 11,
 }
 BATCH, LENGTH = 5, 7
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "a", "dog", "ran", "##s", "mat"]
 
 
 def config(**changes):

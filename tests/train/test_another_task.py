@@ -29,11 +29,11 @@ def in_a_process(folder, *, killed_at=None, **arguments):
 import runpy, os, signal, sys
 from numbert.train.optimizer import AdamW
 step, updates = AdamW.step, []
-def counted(self):
+def counted(self, *factor):
     updates.append(1)
     if len(updates) == {killed_at}:
         os.kill(os.getpid(), signal.SIGKILL)
-    step(self)
+    step(self, *factor)
 AdamW.step = counted
 sys.argv = [{str(SCRIPT)!r}, {str(folder)!r}, {json.dumps(arguments)!r}]
 runpy.run_path({str(SCRIPT)!r}, run_name="__main__")

@@ -136,11 +136,11 @@ def test_killed_at_each_delicate_moment(function, call, when, text, whole, tmp_p
 def test_an_interrupt_ends_after_the_step_and_resume_goes_on(number, text, whole, tmp_path, monkeypatch, capsys):
     step, updates = AdamW.step, []
 
-    def interrupted(self):
+    def interrupted(self, *factor):
         updates.append(self)
         if len(updates) == 9:
             os.kill(os.getpid(), number)
-        step(self)
+        step(self, *factor)
 
     monkeypatch.setattr(AdamW, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -159,8 +159,8 @@ def test_an_interrupt_ends_after_the_step_and_resume_goes_on(number, text, whole
 def test_a_second_interrupt_is_not_waited_with(text, tmp_path, monkeypatch):
     step, updates = AdamW.step, []
 
-    def stuck(self):
-        updates.append(step(self))
+    def stuck(self, *factor):
+        updates.append(step(self, *factor))
         if len(updates) == 4:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
@@ -263,10 +263,10 @@ def pretrain_until(folder, text, steps):
     class Stopped(Exception):
         pass
 
-    def stopping(self):
+    def stopping(self, *factor):
         if len(updates) == steps:
             raise Stopped
-        updates.append(step(self))
+        updates.append(step(self, *factor))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AdamW, "step", stopping)

@@ -14,9 +14,9 @@ from numbert.nn.products import matmul
 from numbert.nn.switches import remembering
 from numbert.nn.workspace import empty
 
-# Below so many rows W x^T is computed in place of x W^T: with AVX-512 in three quarters of the time (a forward of
-# 1 x 16 took 43 ms in place of 57), with AVX2 in the same. It rounds otherwise, so training goes without: its steps
-# are to give the bits that they gave before, for runs that began with an earlier numbert.
+# Below so many rows W x^T is computed in place of x W^T: with AVX-512 in three quarters of the time (a forward
+# of 1 x 16 took 43 ms in place of 57), with AVX2 in the same. It rounds otherwise, so training goes without: its
+# steps are to give the bits that they gave before, for runs that began with an earlier numbert.
 FEW_ROWS = 64
 
 
