@@ -79,7 +79,7 @@ def in_chunks(module: Module, size: int, *inputs: Array | None) -> tuple[Array, 
 
     Args:
         module: the part, which treats each position alike and draws nothing.
-        size: the number of positions in a chunk; it divides l.
+        size: the number of positions in a chunk; the last chunk has what is left.
         inputs: arrays [b,l,...], of which the part gets slices, or None.
 
     Returns:
