@@ -24,7 +24,7 @@ from numbert.nn.array import Array
 SMALLEST = 32_768
 
 
-class Memory(np.ndarray[Any, np.dtype[np.uint8]]):
+class Storage(np.ndarray[Any, np.dtype[np.uint8]]):
     """Memory for one array at a time. The type matters: NumPy makes the base of a view the first array of its own.
 
     So what all its views keep alive is the array that the memory was lent to, and not the memory itself.
@@ -37,7 +37,7 @@ class Workspace:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         # By their size: the pieces, each with a reference to its array that does not keep the array alive.
-        self.pieces: dict[int, list[tuple[Memory, weakref.ref[Array]]]] = {}
+        self.pieces: dict[int, list[tuple[Storage, weakref.ref[Array]]]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """Returns an array whose memory no other array uses. Its numbers are whatever was there."""
@@ -46,7 +46,7 @@ class Workspace:
         size = -(-needed // step) * step
         pieces = self.pieces.pop(size, [])  # a signal's handler that comes in between finds none of them
         free = next((place for place, (_, lent) in enumerate(pieces) if lent() is None), len(pieces))
-        memory = pieces[free][0] if free < len(pieces) else Memory(size, np.uint8)
+        memory = pieces[free][0] if free < len(pieces) else Storage(size, np.uint8)
         array = np.ndarray(shape, dtype, memory)
         pieces[free : free + 1] = [(memory, weakref.ref(array))]
         self.pieces[size] = pieces
