@@ -1,4 +1,4 @@
-"""`numbert bench`: times numbert beside torch and onnxruntime, after their answers have been compared."""
+"""`numbert bench`: times numbert beside torch, onnxruntime and openvino, whose answers it has compared."""
 
 from numbert.bench.bench import PARTS, BenchResult, bench, format_result
 

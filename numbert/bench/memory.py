@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from numbert.bench.processes import in_a_fresh_process, peak_memory
 from numbert.bench.race import aligned, compare
 from numbert.bench.workloads import forward_and_backward, make_workload
 from numbert.bert.tasks.pretraining import BertForPreTraining
 from numbert.config import BertConfig
-from numbert.errors import InputError
 from numbert.progress import say
 
 MEGABYTE = 1e6
@@ -62,45 +58,20 @@ class Step:
         """Takes the step in a new process.
 
         Raises:
-            InputError: that process failed, for example for lack of memory; the message ends with the last line of
-                its stderr.
+            InputError: that process failed; the message ends with the last line of its stderr.
         """
-        done = subprocess.run(
-            [sys.executable, "-c", "from numbert.bench.memory import answer_parent; answer_parent()"],
-            input=json.dumps([config.to_dict(), *sizes]),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-            raise InputError(f"the process that was to take a training step failed: {why}")
-        return cls(**json.loads(done.stdout))
+        question = [config.to_dict(), *sizes]
+        return cls(**in_a_fresh_process("numbert.bench.memory:step_taken", question, "take a training step"))
 
 
-def answer_parent() -> None:
-    """Reads sizes from stdin, takes the step and prints it on stdout; this is what the fresh process runs."""
-    config, *sizes = json.load(sys.stdin)
-    print(json.dumps(vars(Step.taken(BertConfig.from_dict(config), *sizes))))
+def step_taken(sizes: list[Any]) -> dict[str, Any]:
+    """Takes a step in this process, which is a fresh one, and returns it as a dict.
 
-
-def peak_memory() -> int:
-    """Returns the most resident memory that this process has had, in bytes.
-
-    Raises:
-        InputError: the system cannot tell.
+    Args:
+        sizes: the arguments of `Step.taken`, of the configuration a dict.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Linux's ru_maxrss begins at what the parent had when it started this process; VmHWM does not.
-        kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:")).split()[1]
-        return int(kilobytes) * 1024
-    try:
-        import resource
-    except ImportError:
-        raise InputError("memory cannot be measured on this system, which has no getrusage") from None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    config, *rest = sizes
+    return vars(Step.taken(BertConfig.from_dict(config), *rest))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from numbert.bench.processes import busy_core
 from numbert.nn.array import Array
 from numbert.progress import to_terminal
 
@@ -21,7 +23,8 @@ PAUSE = 0.1
 # and what it leaves of numbers that are 0 in exact arithmetic, such as the gradient of the keys' bias.
 RELATIVE, ABSOLUTE = 2e-5, 1e-6
 
-MATMUL = "np.matmul"
+GFLOP = "GFLOP"
+PRODUCTS = "np.matmul, products alone"
 
 
 class Absent(Exception):
@@ -49,75 +52,119 @@ class Race:
 
     Attributes:
         name, about: its short name; what was computed, as a sentence.
-        gflop: the number of floating-point operations in the products that the answer needs, in 10^9, the same for
-            all contestants; None if that says nothing.
+        amount, unit: how much work the answer is, the same for all contestants, and what it is counted in: 10^9
+            floating-point operations of the products ("GFLOP"), or tokens or texts; None if that says nothing.
         seconds: for each contestant, numbert first, the time of each round.
         differences: for each peer, the largest absolute difference of its answer from numbert's.
         absent: for each peer that could not run, the reason.
-        matmul: the speed of np.matmul in float32 in each round, in GFLOP/s; empty if it was not measured.
+        forms: for a peer that runs in several forms, such as torch with both its attentions, their names.
+        products: the seconds of np.matmul for the same products and nothing else in each round; empty if they were
+            not measured.
         notes: what each ratio means, in one sentence each.
     """
 
     name: str
     about: str
-    gflop: float | None
+    amount: float | None
+    unit: str = GFLOP
     seconds: dict[str, list[float]] = field(default_factory=dict)
     differences: dict[str, float] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
-    matmul: list[float] = field(default_factory=list)
+    forms: dict[str, list[str]] = field(default_factory=dict)
+    products: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def ratios(self, peer: str) -> list[float]:
-        """Returns numbert's time divided by the peer's, for each round; below 1 numbert is faster."""
-        return [ours / theirs for ours, theirs in zip(self.seconds["numbert"], self.seconds[peer], strict=True)]
+    def faster(self, peer: str) -> str | None:
+        """Returns which form of a peer has the smallest median time over all rounds; None if it is absent."""
+        forms = [form for form in self.forms.get(peer, [peer]) if form in self.seconds]
+        return min(forms, key=lambda form: statistics.median(self.seconds[form]), default=None)
 
-    def gflops(self, name: str) -> float | None:
-        """Returns the speed of a contestant in the median round, in GFLOP/s."""
-        return None if self.gflop is None else self.gflop / statistics.median(self.seconds[name])
+    def ratios(self, peer: str) -> list[float]:
+        """Returns numbert's time divided by the peer's in the same round; below 1 numbert is faster."""
+        return _ratios(self.seconds["numbert"], self.seconds[peer])
+
+    def by_products(self) -> list[float]:
+        """Returns numbert's time divided by that of the products in the same round; empty if there is none."""
+        return _ratios(self.seconds["numbert"], self.products) if self.products else []
+
+    def speed(self, seconds: Sequence[float]) -> float | None:
+        """Returns the amount of work in a second in the median round."""
+        return None if self.amount is None else self.amount / statistics.median(seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the measurements and the ratios as a dict that JSON can hold."""
-        contestants = {
-            name: {"seconds": seconds, "median_seconds": statistics.median(seconds)}
-            | ({"gflops": self.gflops(name)} if self.gflop is not None else {})
-            for name, seconds in self.seconds.items()
-        }
+
+        per_second = "gflops" if self.unit == GFLOP else f"{self.unit}_per_second"
+
+        def timed(seconds: list[float]) -> dict[str, Any]:
+            values: dict[str, Any] = {"seconds": seconds, "median_seconds": statistics.median(seconds)}
+            return values if self.amount is None else values | {per_second: self.speed(seconds)}
+
+        def compared(ratios: list[float]) -> dict[str, Any]:
+            return {"numbert_by_this": statistics.median(ratios), "numbert_by_this_in_each_round": ratios}
+
+        contestants = {name: timed(seconds) for name, seconds in self.seconds.items()}
         for peer, difference in self.differences.items():
-            ratios = self.ratios(peer)
-            contestants[peer] |= {
-                "largest_difference": difference,
-                "numbert_by_this": statistics.median(ratios),
-                "numbert_by_this_in_each_round": ratios,
-            }
+            contestants[peer] |= {"largest_difference": difference, **compared(self.ratios(peer))}
+        products = timed(self.products) | compared(self.by_products()) if self.products else None
         return {
             "name": self.name,
             "about": self.about,
-            "gflop": self.gflop,
+            self.unit.lower(): self.amount,
             "contestants": contestants,
+            "faster": {
+                peer: {"contestant": form, **compared(self.ratios(form))}
+                for peer in self.forms
+                if (form := self.faster(peer)) is not None
+            },
+            "products": products,
             "absent": self.absent,
-            "matmul_gflops": statistics.median(self.matmul) if self.matmul else None,
             "notes": self.notes,
         }
 
     def table(self) -> str:
         """Formats a line for each contestant, then lines on who was absent and what the ratios mean."""
         heads = ["", "seconds", "(min - max)"]
-        heads += ["GFLOP/s"] if self.gflop is not None else []
-        heads += ["numbert / this", "(min - max)", "largest difference"] if self.differences else []
+        heads += [] if self.amount is None else [f"{self.unit}/s"]
+        heads += ["numbert / this", "(min - max)"] if self.differences or self.products else []
+        heads += ["largest difference"] if self.differences else []
         rows = [heads]
+
+        def add(name: str, seconds: list[float], ratios: list[float] | None, difference: float | None) -> None:
+            row = [name, f"{statistics.median(seconds):.4g}", spread(seconds, 4)]
+            row += [] if self.amount is None else [f"{self.speed(seconds):.1f}"]
+            row += [] if ratios is None else [f"{statistics.median(ratios):.2f}", spread(ratios)]
+            rows.append(row if difference is None else [*row, f"{difference:.1e}"])
+
         for name, seconds in self.seconds.items():
-            row = [name, f"{statistics.median(seconds):.4g}", f"({min(seconds):.4g} - {max(seconds):.4g})"]
-            row += [f"{self.gflops(name):.1f}"] if self.gflop is not None else []
-            if name in self.differences:
-                ratios = self.ratios(name)
-                row += [f"{statistics.median(ratios):.2f}", f"({min(ratios):.2f} - {max(ratios):.2f})"]
-                row += [f"{self.differences[name]:.1e}"]
-            rows.append(row)
-        if self.matmul:
-            rows.append([MATMUL, "", "", f"{statistics.median(self.matmul):.1f}"])
+            difference = self.differences.get(name)
+            add(name, seconds, None if difference is None else self.ratios(name), difference)
+        if self.products:
+            add(PRODUCTS, self.products, self.by_products(), None)
         lines = [f"{self.name}: {self.about}", *aligned(rows)]
+        for peer in self.forms:
+            if (form := self.faster(peer)) is not None:
+                ratios = self.ratios(form)
+                lines.append(
+                    f"numbert / the faster {peer} ({form}, by its median): "
+                    f"{statistics.median(ratios):.2f} {spread(ratios)}"
+                )
         lines += [f"{name} is absent: {why}" for name, why in self.absent.items()]
         return "\n".join(lines + self.notes)
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """Returns the least and the largest of some values in brackets.
+
+    Args:
+        digits: how many digits that count; 0 means two digits after the point.
+    """
+    form = f".{digits}g" if digits else ".2f"
+    return f"({min(values):{form}} - {max(values):{form}})"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -179,8 +226,19 @@ def in_turn(
     return seconds
 
 
-def hold(race: Race, contestants: Sequence[Contestant], rounds: int, progress: bool) -> Race:
+def hold(
+    race: Race,
+    contestants: Sequence[Contestant],
+    rounds: int,
+    progress: bool,
+    products: Callable[[], object] | None = None,
+    busy: bool = False,
+) -> Race:
     """Compares all answers with that of numbert, the first contestant; then times all in turn, and fills in race.
+
+    Args:
+        products: a function that does the products of the same work and nothing else, to be timed in turn, too.
+        busy: whether another process keeps a core busy while all are timed.
 
     Raises:
         RuntimeError: two answers differ by more than rounding.
@@ -192,29 +250,9 @@ def hold(race: Race, contestants: Sequence[Contestant], rounds: int, progress: b
     del answer  # gradients as large as the model
 
     runs: dict[str, Callable[[], object]] = {one.name: one.run for one in contestants}
-    if race.gflop is not None:
-        runs[MATMUL] = matmul_run()
-    race.seconds = in_turn(race.name, runs, rounds, progress)
-    if race.gflop is not None:
-        race.matmul = [MATMUL_GFLOP / seconds for seconds in race.seconds.pop(MATMUL)]
+    if products is not None:
+        runs[PRODUCTS] = products
+    with busy_core() if busy else contextlib.nullcontext():
+        race.seconds = in_turn(race.name, runs, rounds, progress)
+    race.products = race.seconds.pop(PRODUCTS, [])
     return race
-
-
-# The product to compare with: a batch of 1024 tokens through the first feed-forward layer of a base model.
-_N, _E, _F = 1024, 768, 3072
-_REPEATS = 5
-MATMUL_GFLOP = 2e-9 * _N * _E * _F * _REPEATS
-
-
-def matmul_run() -> Callable[[], object]:
-    """Returns a function that does MATMUL_GFLOP of np.matmul in float32, [1024,768] @ [768,3072]."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((_N, _E), dtype=np.float32)
-    w = rng.standard_normal((_E, _F), dtype=np.float32)
-    out = np.empty((_N, _F), np.float32)
-
-    def run() -> None:
-        for _ in range(_REPEATS):
-            np.matmul(x, w, out=out)
-
-    return run

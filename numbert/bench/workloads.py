@@ -18,6 +18,7 @@ from numbert.nn.functional import IGNORE
 from numbert.nn.switches import no_grad
 
 MASKED = 0.15
+MAX_NORM = 1.0  # to which the gradient is clipped
 ADAMW: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
 
 
@@ -69,17 +70,29 @@ def make_workload(config: BertConfig, batch: int, length: int, padded: bool, see
         raise InputError(f"length is {length}; it can be 1 to {config.max_position_embeddings}")
     if 8 * batch * length > sys.maxsize:
         raise InputError(f"batch is {batch}; no memory holds so many sequences")
-    rng = np.random.default_rng(seed)
     lengths = np.full(batch, length)
     if padded:
         lengths = np.geomspace(length, max(1, length / 8), batch).round().astype(np.int64)
+    return workload_of(config, lengths, seed)
+
+
+def ragged_lengths(batch: int, length: int) -> Array:
+    """Returns b lengths, the first l and the others evenly spread below half of it: integers [b]."""
+    short = np.linspace(length / 2 - 1, length / 16, batch - 1).round().astype(np.int64)
+    return np.maximum(1, np.concatenate([[length], short]))
+
+
+def workload_of(config: BertConfig, lengths: Array, seed: int) -> Workload:
+    """Draws sequences of these lengths, integers [b]; l is the largest of them."""
+    rng = np.random.default_rng(seed)
+    batch, length = len(lengths), int(lengths.max())
     there = np.arange(length) < lengths[:, None]  # [b,l]
     ids = np.where(there, rng.integers(0, config.vocab_size, (batch, length)), 0)
     places = rng.permutation(np.flatnonzero(there))[: max(1, round(MASKED * there.sum()))]
     labels = np.full((batch, length), IGNORE)
     labels.flat[places] = ids.flat[places]
     inputs = {"input_ids": ids}
-    if padded:
+    if not there.all():
         inputs["attention_mask"] = there.astype(np.int64)
     return Workload(inputs, lengths, labels, rng.integers(0, 2, batch))
 
@@ -116,12 +129,13 @@ def forward_answer(workload: Workload, last_hidden_state: Array, pooler_output: 
 
 
 def numbert_forward(model: BertModel, workload: Workload) -> Contestant:
-    """Makes a contestant of BertModel under no_grad()."""
+    """Makes a contestant of BertModel under no_grad(), which leaves padding out if there is any."""
     model.eval()
+    unpad = "attention_mask" in workload.inputs
 
     def run() -> Any:
         with no_grad():
-            return model(**workload.inputs)
+            return model(**workload.inputs, unpad=unpad)
 
     def answer() -> dict[str, Array]:
         outputs = run()
@@ -144,7 +158,7 @@ def forward_and_backward(model: BertForPreTraining, workload: Workload) -> Array
 
 def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
     """Makes a contestant of a step as numbert's trainer takes it, in which only masked positions are decoded."""
-    from numbert.train.optimizer import AdamW
+    from numbert.train.optimizer import AdamW, clip_factor, grad_norm
 
     optimizer = AdamW(model.parameters(), **ADAMW)
     model.train()
@@ -161,7 +175,7 @@ def numbert_train(model: BertForPreTraining, workload: Workload) -> Contestant:
 
     def run() -> None:
         forward_and_backward(model, workload)
-        optimizer.step()
+        optimizer.step(clip_factor(grad_norm(model.parameters()), MAX_NORM))
         model.zero_grad()
 
     return Contestant("numbert", answer, run)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numbert.cli.command import Commands, gives_json, model_folder
 from numbert.errors import InputError
 from numbert.progress import to_terminal
+
+if TYPE_CHECKING:
+    from numbert.config import BertConfig
 
 
 def add_to(commands: Commands) -> None:
@@ -19,18 +23,30 @@ def add_to(commands: Commands) -> None:
     p.add_argument("--verbose", action="store_true", help="every tensor of every layer")
     gives_json(p)
 
-    p = commands.add("bench", _bench, "time numbert beside torch and onnxruntime, at bert-base-cased's sizes")
+    p = commands.add(
+        "bench", _bench, "time numbert beside torch, onnxruntime and openvino, at bert-base-cased's sizes"
+    )
     p.add_argument(
         "part",
         nargs="*",
         metavar="PART",
-        help="forward, train (default), kernels, profile, memory, positions, decode",
+        help="forward, train (default), table, texts, kernels, profile, memory, positions, decode",
     )
     p.add_argument("--batch", type=int, default=8, metavar="B", help="b (8)")
     p.add_argument("--length", type=int, metavar="L", help="l (128; for memory and decode 512)")
     p.add_argument("--padded", action="store_true", help="sequences of unequal lengths")
+    p.add_argument("--texts", type=int, default=2000, metavar="N", help="how many texts of mixed length (2000)")
+    p.add_argument("--busy", action="store_true", help="beside a busy process: forward, or two rows of table")
     p.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is timed (7; memory once)")
-    p.add_argument("--cold-start", type=Path, metavar="DIR", help="time fresh processes that embed a sentence")
+    p.add_argument("--cold-start", type=Path, metavar="DIR", help="time fresh processes that use a model folder")
+    for option, letter, meaning in (
+        ("--vocab-size", "V", "pieces (28996)"),
+        ("--hidden-size", "E", "width (768)"),
+        ("--layers", "N", "layers (12)"),
+        ("--heads", "H", "attention heads (a 64th of the width)"),
+        ("--intermediate-size", "F", "width within the feed-forward network (4 times the width)"),
+    ):
+        p.add_argument(option, type=int, metavar=letter, help=meaning)
     gives_json(p)
 
 
@@ -59,18 +75,38 @@ def _gradcheck(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from numbert.bench import bench, format_result
 
-    text = "The river rose in the night, and by morning the road was gone."
     if options.cold_start:
         model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
     result = bench(
         parts,
+        config=_config(options),
         batch=options.batch,
         length=options.length,
         padded=options.padded,
-        cold_start=(options.cold_start, text) if options.cold_start else None,
+        texts=options.texts,
+        cold_start=options.cold_start,
+        busy=options.busy,
         rounds=options.rounds,
         progress=to_terminal(),
     )
     print(json.dumps(result.to_dict(), indent=2) if options.json else format_result(result))
     return 0
+
+
+def _config(options: argparse.Namespace) -> BertConfig | None:
+    """The configuration that the sizes make, or None if no size was given."""
+    from numbert.config import BertConfig
+
+    sizes = (options.vocab_size, options.hidden_size, options.layers, options.heads, options.intermediate_size)
+    if all(size is None for size in sizes):
+        return None
+    vocab_size, e, layers, heads, f = sizes
+    e = 768 if e is None else e
+    return BertConfig(
+        vocab_size=28996 if vocab_size is None else vocab_size,
+        hidden_size=e,
+        num_hidden_layers=12 if layers is None else layers,
+        num_attention_heads=max(1, e // 64) if heads is None else heads,
+        intermediate_size=4 * e if f is None else f,
+    )

@@ -60,12 +60,8 @@ _current: ContextVar[Workspace | None] = ContextVar("workspace", default=None)
 def workspace() -> Iterator[None]:
     """Within it this thread uses the memory of its results again. What is still referred to is never touched.
 
-    With the end of the block the memory is given back, but for what is still referred to. Within another such
-    block of the same thread it changes nothing.
+    With the end of the block the memory is given back, but for what is still referred to.
     """
-    if _here() is not None:
-        yield
-        return
     token = _current.set(Workspace())
     try:
         yield

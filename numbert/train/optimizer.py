@@ -96,10 +96,14 @@ class AdamW:
         self.moments: dict[Parameter, Moments] = {}
 
     @underflow_is_zero
-    def step(self) -> None:
+    def step(self, gradient_factor: float = 1.0) -> None:
         """Updates every trainable parameter that has a gradient, in its own array.
 
         Only an array that is read-only or not contiguous is replaced, by a copy that is kept.
+
+        Args:
+            gradient_factor: what each gradient counts times, as `clip_factor` gives it. The gradients stay as they
+                are: clipping so spares writing and reading them once more.
 
         Raises:
             ValueError: a gradient has another shape than its parameter.
@@ -115,7 +119,7 @@ class AdamW:
         for group in self.groups:
             for parameter in group["params"]:
                 if parameter.trainable and parameter.grad is not None:
-                    self._update(parameter, parameter.grad, **group)
+                    self._update(parameter, parameter.grad, gradient_factor, **group)
 
     def state_dict(self) -> dict[str, Any]:
         """The state that `load_state_dict` takes, so that the next step is the same, bit for bit.
@@ -173,6 +177,7 @@ class AdamW:
         self,
         parameter: Parameter,
         gradient: Array,
+        factor: float,
         *,
         lr: float,
         betas: tuple[float, float],
@@ -199,6 +204,8 @@ class AdamW:
         rate, floor = lr * correction2 / correction1, eps * correction2
 
         def kernel(p: Array, g: Array, m: Array, v: Array) -> None:
+            if factor != 1:
+                g = g * factor
             scratch = g - m
             scratch *= 1 - beta1
             m += scratch
@@ -276,7 +283,6 @@ def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-@underflow_is_zero
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales all gradients by one factor so that their Euclidean norm, as one long vector, is at most max_norm.
 
@@ -288,24 +294,42 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     Raises:
         InputError: max_norm is not a number or is not above 0.
     """
+    parameters = list(parameters)
+    norm = grad_norm(parameters)
+    factor = clip_factor(norm, max_norm)
+    if factor != 1:
+        for gradient in _gradients(parameters):
+            in_row_blocks(lambda block: np.multiply(block, factor, out=block), np.atleast_1d(gradient))
+    return norm
+
+
+def clip_factor(norm: float, max_norm: float) -> float:
+    """Returns what gradients of this Euclidean norm are to be multiplied with, so that it is at most max_norm.
+
+    It is 1 if the norm is infinite or not a number.
+
+    Raises:
+        InputError: max_norm is not a number or is not above 0.
+    """
     max_norm = as_real("max_norm", max_norm)
     if not max_norm > 0:
         raise InputError(f"max_norm is {max_norm}; it must be above 0")
-    gradients = [
-        parameter.grad
-        for parameter in dict.fromkeys(parameters)
-        if parameter.trainable and parameter.grad is not None
-    ]
+    return max_norm / norm if math.isfinite(norm) and norm > max_norm else 1.0
+
+
+@underflow_is_zero
+def grad_norm(parameters: Iterable[Parameter]) -> float:
+    """Returns the Euclidean norm of all gradients of trainable parameters, as one long vector."""
     squares: list[float] = []
 
     def kernel(gradient: Array) -> None:
         exact = gradient.astype(np.float64)  # the square of a float32 can be beyond float32
         squares.append(float(np.einsum("i,i->", exact, exact)))
 
-    for gradient in gradients:
+    for gradient in _gradients(parameters):
         in_row_blocks(kernel, gradient.reshape(-1))
-    norm = math.sqrt(math.fsum(squares))  # fsum: the same in whatever order the threads come
-    if math.isfinite(norm) and norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+    return math.sqrt(math.fsum(squares))  # fsum: the same in whatever order the threads come
+
+
+def _gradients(parameters: Iterable[Parameter]) -> list[Array]:
+    return [p.grad for p in dict.fromkeys(parameters) if p.trainable and p.grad is not None]

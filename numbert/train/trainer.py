@@ -12,11 +12,12 @@ import numpy as np
 from numbert.errors import InputError
 from numbert.files.atomic import to_disk
 from numbert.nn.array import Array
+from numbert.nn.workspace import workspace
 from numbert.progress import Progress
 from numbert.randomness import Purpose, generator
 from numbert.train.interrupts import noted_interrupts
 from numbert.train.metrics import Metrics
-from numbert.train.optimizer import clip_grad_norm
+from numbert.train.optimizer import clip_factor, grad_norm
 from numbert.train.processes import Processes
 from numbert.train.run import Run
 from numbert.train.schedule import Plan
@@ -101,7 +102,7 @@ class Trainer:
         self.show.start(plan.steps, state.step, task.shown, task.unit)
         try:
             # What is no longer finite ends the run with a message, and needs no warning.
-            with noted_interrupts() as interrupts, np.errstate(over="ignore", invalid="ignore"):
+            with noted_interrupts() as interrupts, np.errstate(over="ignore", invalid="ignore"), workspace():
                 while state.step < plan.steps:
                     begun = time.perf_counter()
                     batch = task.next_batch(state.step)
@@ -164,18 +165,18 @@ class Trainer:
         return numbers[:-1], bool(numbers[-1])
 
     def _update(self, loss: float, with_norms: bool) -> dict[str, Any]:
-        """Clips the gradients and moves the weights -> learning rate and norms, for the metrics."""
+        """Moves the weights by the clipped gradients -> learning rate and norms, for the metrics."""
         task, step = self.task, self.state.step
         values: dict[str, Any] = {}
         if with_norms:
             values["gradient_norms"] = gradient_norms(task.model, task.section)
-        norm = clip_grad_norm(task.model.parameters(), self.plan.max_grad_norm)
+        norm = grad_norm(task.model.parameters())
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise self._spoiled(f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}")
         rate = self.plan.rate(step)
         for group in self.optimizer.groups:
             group["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(clip_factor(norm, self.plan.max_grad_norm))
         if step == 0:
             self.show.say(task.first_loss(loss))
         self.state.step += 1

@@ -5,61 +5,31 @@ No time is asserted anywhere: a clock on a busy machine proves nothing.
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
+from benches import TINY, leave_out_peers
 
 from numbert import BertConfig, BertForPreTraining, BertLMHeadModel, BertModel, InputError, no_grad
-from numbert.bench import PARTS, bench, format_result, memory
+from numbert.bench import PARTS, BenchResult, bench, format_result, memory, peers
 from numbert.bench import profile as profiling
-from numbert.bench import race as racing
 from numbert.bench.kernels import time_kernels
 from numbert.bench.race import Contestant, Race, compare, hold, in_turn
 from numbert.bench.workloads import forward_gflop, make_workload, numbert_forward, numbert_train, train_gflop
+from numbert.cli import main
 from numbert.nn import layers
 from numbert.nn.attention import AttentionScores
 
-TINY = {
-    "vocab_size": 53,
-    "hidden_size": 12,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 20,
-    "max_position_embeddings": 32,
-}
 B, L = 3, 16
-
-
-@pytest.fixture(autouse=True, scope="module")
-def in_a_hurry():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(racing, "PAUSE", 0)
-        patch.setattr(racing, "_REPEATS", 1)  # of the product to compare with
-        yield
-
-
-@pytest.fixture
-def without_peers(monkeypatch):
-    leave_out_peers(monkeypatch)
-
-
-def leave_out_peers(patch):
-    for name in ("torch", "transformers", "onnxruntime"):
-        patch.setitem(sys.modules, name, None)  # importing it raises ModuleNotFoundError
-
-
-@pytest.fixture(scope="module")
-def config():
-    return BertConfig(**TINY)
 
 
 @pytest.fixture(scope="module")
 def everything(config):
-    """The result of all parts, without peers."""
+    """The result of all parts but the table, which has its own file, without peers."""
     with pytest.MonkeyPatch.context() as patch:
         leave_out_peers(patch)
-        return bench(PARTS, config=config, batch=B, length=L, padded=True, rounds=1)
+        parts = [part for part in PARTS if part != "table"]
+        return bench(parts, config=config, batch=B, length=L, padded=True, texts=4, rounds=1)
 
 
 # --- a race ------------------------------------------------------------------------------------------------------
@@ -78,9 +48,37 @@ def test_all_take_their_turns_and_the_first_round_does_not_count():
 
 
 def test_ratios_pair_the_times_of_one_round():
-    race = Race("race", "about", gflop=6.0, seconds={"numbert": [1.0, 3.0], "torch": [2.0, 1.5]})
+    race = Race("race", "about", amount=6.0, seconds={"numbert": [1.0, 3.0], "torch": [2.0, 1.5]})
     assert race.ratios("torch") == [0.5, 2.0]
-    assert race.gflops("numbert") == 3.0  # 6 in the median of 2 seconds
+    assert race.speed(race.seconds["numbert"]) == 3.0  # 6 in the median of 2 seconds
+
+
+def test_the_faster_form_of_a_peer_has_the_smaller_median_over_all_rounds():
+    seconds = {"numbert": [2.0, 2.0, 6.0], "torch, sdpa": [4.0, 4.0, 4.0], "torch, eager": [2.0, 1.0, 8.0]}
+    race = Race("race", "", None, seconds=seconds, forms={"torch": ["torch, sdpa", "torch, eager"]})
+    assert race.faster("torch") == "torch, eager"
+    assert race.to_dict()["faster"]["torch"] == {
+        "contestant": "torch, eager",
+        "numbert_by_this": 1.0,
+        "numbert_by_this_in_each_round": [1.0, 2.0, 0.75],
+    }
+    assert "numbert / the faster torch (torch, eager, by its median): 1.00 (0.75 - 2.00)" in race.table()
+    assert race.faster("openvino") is None
+
+
+def test_numbert_is_shown_beside_the_products_alone():
+    race = Race("race", "", 6.0, seconds={"numbert": [4.0, 6.0]}, products=[2.0, 2.0])
+    assert race.by_products() == [2.0, 3.0]
+    assert race.to_dict()["products"] == {
+        "seconds": [2.0, 2.0],
+        "median_seconds": 2.0,
+        "gflops": 3.0,
+        "numbert_by_this": 2.5,
+        "numbert_by_this_in_each_round": [2.0, 3.0],
+    }
+    assert (
+        "np.matmul, products alone        2      (2 - 2)      3.0            2.50  (2.00 - 3.00)" in race.table()
+    )
 
 
 def test_nobody_is_timed_when_an_answer_is_wrong():
@@ -211,7 +209,7 @@ def test_a_profile_takes_its_hooks_off_after_an_error(config):
 
     model = BertModel(config)
     with pytest.raises(KeyboardInterrupt):
-        profiling.profile("forward", "", 1.0, model, fail, rounds=1)
+        profiling.profile("forward", "", 1.0, model, fail, products=fail, rounds=1)
     assert all(module.hooks is None for module in model.modules())
 
 
@@ -302,8 +300,8 @@ def test_without_peers_numbert_is_measured_and_each_is_named_with_how_to_install
     result = bench(config=config, batch=B, length=L, rounds=2)
     forward, train = result.races
     assert list(forward.seconds) == list(train.seconds) == ["numbert"]
-    assert len(forward.seconds["numbert"]) == len(forward.matmul) == 2
-    assert set(forward.absent) == {"torch", "onnxruntime"}
+    assert len(forward.seconds["numbert"]) == len(forward.products) == 2
+    assert set(forward.absent) == {"torch", "onnxruntime", "openvino"}
     assert "pip install torch" in forward.absent["torch"]
     text = format_result(result)
     assert "torch is absent" in text
@@ -312,8 +310,11 @@ def test_without_peers_numbert_is_measured_and_each_is_named_with_how_to_install
 
 def test_the_result_is_json(everything):
     read = json.loads(json.dumps(everything.to_dict()))
-    assert [race["name"] for race in read["races"]] == ["forward", "train"]
+    names = ["forward", "train", "texts, embed", "texts, fill-mask", "decode"]
+    assert [race["name"] for race in read["races"]] == names
     assert read["races"][0]["contestants"]["numbert"]["gflops"] > 0
+    assert read["races"][0]["products"]["gflops"] > 0
+    assert read["busy"] is False
     assert len(read["kernels"]) == 12
     assert [one["name"] for one in read["profiles"]] == ["forward", "train"]
     assert read["positions"]["kinds"]["relative_key"]["by_absolute"] > 0
@@ -322,32 +323,49 @@ def test_the_result_is_json(everything):
     assert read["memory"]["chunked"]["chunk_size_feed_forward"] == 16
 
 
+def test_the_command_takes_the_models_sizes_and_what_is_not_said_follows_from_the_width(monkeypatch, capsys):
+    configs = []
+
+    def noting(parts, *, config, **options):
+        configs.append(config)
+        return BenchResult(1, 1, {})
+
+    monkeypatch.setattr("numbert.bench.bench", noting)
+    for options in ("", "--hidden-size 128", "--heads 6 --intermediate-size 9 --vocab-size 7"):
+        with pytest.raises(SystemExit, match="0"):
+            main(["bench", *options.split(), "--json"])
+        assert json.loads(capsys.readouterr().out)["races"] == []
+    nothing, narrow, named = configs
+    assert nothing is None
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    assert [getattr(narrow, size) for size in sizes] == [12, 128, 2, 512, 28996]
+    assert [getattr(named, size) for size in sizes] == [12, 768, 6, 9, 7]
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("padded", [False, True])
 def test_peers_give_the_same_answers(config, padded):
     for name in ("torch", "transformers", "onnxruntime", "onnx"):
         pytest.importorskip(name, reason=f"needs {name}")
     forward, train = bench(config=config, batch=B, length=L, padded=padded, rounds=1).races
-    assert list(forward.differences) == ["torch", "onnxruntime"]
-    assert list(train.differences) == ["torch", "torch, masked only"]
+    forms = ["torch, sdpa", "torch, eager"]
+    others = [name for name in ("onnxruntime", "openvino") if name not in forward.absent]
+    assert list(forward.differences) == [*forms, *others]
+    assert forward.absent.get("openvino", "pip install openvino").endswith("pip install openvino")
+    masked_only = [f"{form}, masked only" for form in forms]
+    assert list(train.differences) == [*forms, *masked_only]
+    assert train.forms == {"torch": forms, "torch, masked only": masked_only}
     assert all(0 < difference < 1e-5 for race in (forward, train) for difference in race.differences.values())
 
 
-def test_a_fresh_process_is_raced_on_a_folder_and_a_text(tmp_path, without_peers):
-    from numbert.text.vocabulary import train_tokenizer
-
-    tokenizer = train_tokenizer(["One text is as good as another.", "A good text is short."], 60)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    BertModel(BertConfig(**TINY | {"vocab_size": tokenizer.get_vocab_size()})).save_pretrained(tmp_path)
-    (race,) = bench([], cold_start=(tmp_path, "A good text."), rounds=1).races
-    assert list(race.seconds) == ["numbert"]
-    assert "transformers" in race.absent
-    assert race.to_dict()["gflop"] is None
-
-
-def test_a_model_that_cannot_be_embedded_with_is_the_users_mistake(tmp_path, without_peers):
-    with pytest.raises(InputError, match="nowhere"):
-        bench([], cold_start=(tmp_path / "nowhere", "text"), rounds=1)
+@pytest.mark.live
+def test_the_two_attentions_of_torch_have_one_set_of_weights(config):
+    for name in ("torch", "transformers"):
+        pytest.importorskip(name, reason=f"needs {name}")
+    models = peers.torch_models(BertForPreTraining(config))
+    sdpa, eager = (dict(models[attention].named_parameters()) for attention in ("sdpa", "eager"))
+    assert {name: id(one) for name, one in sdpa.items()} == {name: id(one) for name, one in eager.items()}
+    assert [model.config._attn_implementation for model in models.values()] == ["sdpa", "eager"]
 
 
 @pytest.mark.parametrize(
@@ -355,8 +373,11 @@ def test_a_model_that_cannot_be_embedded_with_is_the_users_mistake(tmp_path, wit
     [
         (
             {"parts": ["forwards"]},
-            "no part 'forwards'; it can be forward, train, kernels, profile, memory, positions, decode",
+            "no part 'forwards'; it can be forward, train, table, texts, kernels, profile, memory, positions, "
+            "decode",
         ),
+        ({"parts": ["decode"], "busy": True}, "busy goes with forward and table, not with decode"),
+        ({"parts": ["texts"], "texts": 0}, "texts is 0; it must be at least 1"),
         ({"rounds": 0}, "rounds is 0; it must be at least 1"),
         ({"batch": 0}, "batch is 0; it must be at least 1"),
         ({"length": 33}, "length is 33; it can be 1 to 32"),

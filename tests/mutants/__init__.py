@@ -1,6 +1,6 @@
 """Bugs that people really make when they write BERT and its backward: a file for each package of numbert."""
 
-from mutants import bert, cli, files, inference, inside, nn, pretrain, text, train
+from mutants import bench, bert, cli, files, inference, inside, nn, pretrain, text, train
 
 MUTANTS = [
     *nn.MUTANTS,
@@ -11,5 +11,6 @@ MUTANTS = [
     *inference.MUTANTS,
     *inside.MUTANTS,
     *pretrain.MUTANTS,
+    *bench.MUTANTS,
     *cli.MUTANTS,
 ]

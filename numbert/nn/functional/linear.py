@@ -11,10 +11,12 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.numerics import underflow_is_zero
 from numbert.nn.products import matmul
+from numbert.nn.switches import remembering
 from numbert.nn.workspace import empty
 
 # Below so many rows W x^T is computed in place of x W^T: with AVX-512 in three quarters of the time (a forward of
-# 1 x 16 took 43 ms in place of 57), with AVX2 in the same.
+# 1 x 16 took 43 ms in place of 57), with AVX2 in the same. It rounds otherwise, and while training every step is to
+# give the bits that it gave before: a run may have begun with an earlier numbert.
 FEW_ROWS = 64
 
 
@@ -39,7 +41,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     # One product over all rows: a stack of matrices would be many small products.
     rows = x.reshape(-1, x.shape[-1])  # [n,in]
     y = empty((len(rows), len(weight)), np.result_type(x, weight))  # [n,out]
-    if len(rows) < FEW_ROWS:
+    if len(rows) < FEW_ROWS and not remembering():
         y[...] = matmul(weight, rows.T).T  # ([out,in] @ [in,n])^T
     else:
         matmul(rows, weight.T, out=y)  # [n,in] @ [in,out]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from numbert.nn.array import Array
+from numbert.nn.blocks import in_row_blocks
 from numbert.nn.functional.elementwise import sigmoid, sigmoid_plain
 from numbert.nn.functional.softmax import softmax_plain
 from numbert.nn.numerics import underflow_is_zero
+from numbert.nn.workspace import empty
 
 IGNORE = -100  # the label of a row that has none
 
@@ -27,7 +29,7 @@ def cross_entropy_plain(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 @underflow_is_zero
 def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """`cross_entropy_plain` with all rows at once.
+    """`cross_entropy_plain` in blocks of rows.
 
     Rows with the label -100 are left out. If no row is left, the loss is 0 and so is its gradient.
 
@@ -39,15 +41,21 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
         loss, a scalar; and probs [n,v], which backward needs.
     """
     labelled = labels != IGNORE
-    rows = np.arange(len(labels))
-    shifted = logits - logits.real.max(axis=-1, keepdims=True)
-    probs = np.exp(shifted)
+    probs = empty(logits.shape, logits.dtype)
+    row_loss = np.empty(len(labels), logits.dtype)
+    in_row_blocks(_cross_entropy, probs, logits, np.where(labelled, labels, 0), row_loss)
+    loss = row_loss[labelled].sum() / max(1, labelled.sum())
+    return np.asarray(loss, logits.dtype), probs
+
+
+def _cross_entropy(probs: Array, logits: Array, labels: Array, row_loss: Array) -> None:
+    np.subtract(logits, logits.real.max(axis=-1, keepdims=True), out=probs)  # shifted
+    shifted_label = probs[np.arange(len(labels)), labels]
+    np.exp(probs, out=probs)
     total = probs.sum(axis=-1, keepdims=True)
     probs /= total
     # log(total) - shifted is -log(probs), and stays finite where probs underflows to 0.
-    row_loss = np.log(total[:, 0]) - shifted[rows, np.where(labelled, labels, 0)]
-    loss = row_loss[labelled].sum() / max(1, labelled.sum())
-    return np.asarray(loss, logits.dtype), probs
+    np.subtract(np.log(total[:, 0]), shifted_label, out=row_loss)
 
 
 def cross_entropy_backward_plain(d_loss: float | Array, probs: Array, labels: Array) -> Array:
