@@ -177,9 +177,9 @@ class Blas:
             limit = None  # it has no more than that
         if limit == self.set_to:
             return
+        self.set_to = limit  # first, so that what an interrupt leaves half done is put back, too
         for library, before in zip(self.libraries(), self.before, strict=True):
             library.set_num_threads(before if limit is None else min(before, limit))
-        self.set_to = limit
 
     def after_fork_in_child(self) -> None:
         """Of the running calls only those of the thread that forked go on in the child."""
