@@ -179,6 +179,13 @@ class TestInThreads:
         assert sorted(pair[:2] for pair in inner) == [(i, j) for i in range(3) for j in range(4)]
         assert len({(piece, who) for piece, _, who in inner}) == 3
 
+    def test_a_single_piece_is_not_shared(self, monkeypatch):
+        """It may share its own work, and the BLAS, whose threads are of use to it, is left alone."""
+        library = Library()
+        monkeypatch.setattr(blas, "libraries", lambda: [library])
+        in_threads(lambda piece: library.calls.append(threads_here()), [0])
+        assert library.calls == [3]
+
     def test_several_callers_at_once(self):
         wrong = []
 
