@@ -69,8 +69,8 @@ def in_threads(work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None
 
     Whoever takes a piece computes the same: the BLAS runs on one thread meanwhile. The others work in a copy of
     this thread's context, so that `no_grad()` and the like hold there, too. A share of the work that shares its
-    own work computes alone. If there is a failure, no further piece is begun, and it is raised here. A single piece
-    is computed as if it were called directly.
+    own work computes alone. If there is a failure, no further piece is begun, and it is raised here. A single
+    piece is computed as if it were called directly.
 
     Args:
         work: a function that may run in several threads at once.
