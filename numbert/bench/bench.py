@@ -12,6 +12,7 @@ import numpy as np
 
 from numbert.bench.cold_start import cold_start_race, commands_of
 from numbert.bench.decoding import Decoding, measure_decoding
+from numbert.bench.growth import Growth, measure_growth
 from numbert.bench.kernels import KernelTiming, kernels_table, time_kernels
 from numbert.bench.memory import Memory, measure_memory
 from numbert.bench.positions import Positions, time_positions
@@ -37,7 +38,7 @@ from numbert.errors import InputError
 from numbert.nn.threads import get_num_threads
 from numbert.progress import say
 
-PARTS = ("forward", "train", "table", "texts", "kernels", "profile", "memory", "positions", "decode")
+PARTS = ("forward", "train", "table", "texts", "kernels", "profile", "memory", "positions", "decode", "growth")
 BUSY_PARTS = ("forward", "table")  # that can be measured beside a busy process
 LENGTH = 128
 LONGEST = 512  # where memory is scarce, and a cache is worth most
@@ -65,6 +66,7 @@ class BenchResult:
     memory: Memory | None = None
     positions: Positions | None = None
     decoding: Decoding | None = None
+    growth: Growth | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the measurements as a dict that JSON can hold."""
@@ -80,14 +82,24 @@ class BenchResult:
             "memory": None if self.memory is None else self.memory.to_dict(),
             "positions": None if self.positions is None else self.positions.to_dict(),
             "decode": None if self.decoding is None else self.decoding.to_dict(),
+            "growth": None if self.growth is None else self.growth.to_dict(),
         }
 
 
 def format_result(result: BenchResult) -> str:
     """Formats the result as tables for people to read."""
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    timed = (result.races, result.workloads, result.kernels, result.profiles, result.positions, result.decoding)
-    repeated = any(timed)
+    repeated = any(
+        (
+            result.races,
+            result.workloads,
+            result.kernels,
+            result.profiles,
+            result.positions,
+            result.decoding,
+            result.growth,
+        )
+    )
     how = f"; medians of {result.rounds} rounds, in each of which all take their turns" if repeated else ""
     parts = [
         f"{versions}\n{result.threads} threads for each{how}.\n"
@@ -98,7 +110,7 @@ def format_result(result: BenchResult) -> str:
     parts += [one.table() for one in result.profiles]
     parts += [
         one.table()
-        for one in (result.workloads, result.memory, result.positions, result.decoding)
+        for one in (result.workloads, result.memory, result.positions, result.decoding, result.growth)
         if one is not None
     ]
     return "\n\n".join(parts)
@@ -127,11 +139,13 @@ def bench(
             "profile" shows where numbert's time goes in forward and in train; "memory" shows what a training step
             takes, without and with gradient checkpointing and chunks of the feed-forward network; "positions"
             times relative positions beside absolute ones; "decode" shows what one more token costs a decoder, with
-            the cache and without, and how many it writes in a second.
+            the cache and without, and how many it writes in a second; "growth" shows how the time of a forward
+            grows with length, batch, layers and threads, and its memory with length.
         config: the model's sizes; default those of bert-base-cased. The last training steps of "table" have two
             layers 128 wide by default, and else these sizes, too.
         batch: b.
-        length: l; default 128, and for "memory" and "decode" 512. "table" and "texts" have sizes of their own.
+        length: l; default 128, and for "memory" and "decode" 512; of "growth" the longest, default 512. "table"
+            and "texts" have sizes of their own, and "growth" batches.
         padded: whether the sequences have unequal lengths, from l/8 to l.
         texts: the number of texts.
         cold_start: a model folder, for races of fresh processes that answer embed and fill-mask for one text;
@@ -184,6 +198,8 @@ def bench(
             about = f"one more token of {batch} texts by BertLMHeadModel, {sizes(config)}, float32, no gradients"
             result.decoding = measure_decoding(about, config, ids, rounds, seed, progress)
             result.races.append(writing_race(config, ids, rounds, seed, progress))
+        elif part == "growth":
+            result.growth = measure_growth(config, longest, result.threads, rounds, seed, progress)
         else:
             result.profiles = profiles(config, workload, rounds, seed, progress)
     return result

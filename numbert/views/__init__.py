@@ -1,1 +1,1 @@
-"""Pictures of training runs."""
+"""Pictures of training runs and of measurements."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +15,7 @@ from numbert.errors import InputError
 from numbert.files.atomic import replacing
 from numbert.nn.array import Array
 from numbert.train.metrics import read_metrics
+from numbert.views.style import BLUE, GREEN, GREY, ORANGE, PURPLE, import_matplotlib, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#a04e8c", "#666666"
 Style = dict[str, Any]  # keyword arguments of matplotlib's
 SMOOTHED: Style = {"linewidth": 1.8}
 FAINT: Style = {"linewidth": 0.6, "alpha": 0.3}
@@ -73,7 +70,7 @@ def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
     A value that is missing or no number leaves a gap. Training is drawn twice: every value, faint, and a moving
     mean.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -87,8 +84,7 @@ def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
     _draw_learning_rate(panels[1, 0], training)
     _draw_gradient_norms(panels[1, 1], training)
     for axes in panels.flat:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.2)
+        plain(axes)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     for axes in panels[1]:
@@ -98,24 +94,6 @@ def draw(metrics: Sequence[dict[str, Any]]) -> Figure:
     panels[0, 0].set_xlim(min(0, *steps), max(1, *steps) * 1.01)
     figure.suptitle(_title(metrics, training), fontsize=11)
     return figure
-
-
-def _import_matplotlib() -> None:
-    """Imports it whatever MPLBACKEND names: a backend that is not installed would be an error, and none is needed.
-
-    One that is installed, as a notebook's is, stays the one that pyplot uses.
-    """
-    if "matplotlib" in sys.modules:
-        return
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    if backend:
-        with contextlib.suppress(ValueError):
-            matplotlib.rcParams["backend"] = backend
 
 
 # --- the panels --------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ B, L = 3, 16
 
 @pytest.fixture(scope="module")
 def everything(config):
-    """The result of all parts but the table, which has its own file, without peers."""
+    """The result of all parts but the table and growth, which have their own files, without peers."""
     with pytest.MonkeyPatch.context() as patch:
         leave_out_peers(patch)
-        parts = [part for part in PARTS if part != "table"]
+        parts = [part for part in PARTS if part not in ("table", "growth")]
         return bench(parts, config=config, batch=B, length=L, padded=True, texts=4, rounds=1)
 
 
@@ -374,7 +374,7 @@ def test_the_two_attentions_of_torch_have_one_set_of_weights(config):
         (
             {"parts": ["forwards"]},
             "no part 'forwards'; it can be forward, train, table, texts, kernels, profile, memory, positions, "
-            "decode",
+            "decode, growth",
         ),
         ({"parts": ["decode"], "busy": True}, "busy goes with forward and table, not with decode"),
         ({"parts": ["texts"], "texts": 0}, "texts is 0; it must be at least 1"),

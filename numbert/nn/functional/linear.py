@@ -15,8 +15,8 @@ from numbert.nn.switches import remembering
 from numbert.nn.workspace import empty
 
 # Below so many rows W x^T is computed in place of x W^T: with AVX-512 in three quarters of the time (a forward of
-# 1 x 16 took 43 ms in place of 57), with AVX2 in the same. It rounds otherwise, and while training every step is
-# to give the bits that it gave before: a run may have begun with an earlier numbert.
+# 1 x 16 took 43 ms in place of 57), with AVX2 in the same. It rounds otherwise, so training goes without: its steps
+# are to give the bits that they gave before, for runs that began with an earlier numbert.
 FEW_ROWS = 64
 
 
