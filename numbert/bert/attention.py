@@ -34,7 +34,7 @@ from numbert.nn.attention import (
 from numbert.nn.functional import add, join_heads, join_heads_backward, split_heads, split_heads_backward
 from numbert.nn.layers import Dropout, Linear
 from numbert.nn.module import Module
-from numbert.nn.switches import remembering
+from numbert.nn.switches import inferring, remembering
 
 # The largest l * r for which [b,h,l,r] is made. Above it attention runs in blocks, with memory linear in l. Where
 # nothing is learned blocks are also faster, from a smaller one on (see `attention_in_blocks`).
@@ -236,8 +236,7 @@ class BertSelfAttention(Module):
             scores: l * r.
             head_mask, output_attentions: as `forward` takes them.
         """
-        # While training it does not depend on no_grad(): gradient checkpointing draws dropout twice.
-        most = MOST_SCORES if self.training or remembering() else MOST_SCORES_TO_INFER
+        most = MOST_SCORES_TO_INFER if inferring() else MOST_SCORES
         one_a_head = head_mask is None or head_mask.shape[2:] == (1, 1)
         return scores > most and one_a_head and not output_attentions and not any(s.hooks for s in self.steps())
 

@@ -15,6 +15,7 @@ from numbert.bert import attention as attention_module
 from numbert.bert import encoder as encoder_module
 from numbert.bert.attention import SavedInBlocks
 from numbert.bert.packing import packs
+from numbert.nn.switches import to_run_again
 
 B, L, R, E, H, N = 7, 12, 5, 24, 4, 3
 SIZES = {
@@ -467,16 +468,13 @@ class TestBlocks:
         assert np.array_equal(context, whole)
 
     def test_from_where_on(self, monkeypatch):
-        """It depends on l * r, and not on no_grad() while training: gradient checkpointing runs forward twice."""
+        """It depends on l * r, and on whether there will be a backward: one may run forward again."""
         monkeypatch.setattr(attention_module, "MOST_SCORES", 16)
         monkeypatch.setattr(attention_module, "MOST_SCORES_TO_INFER", 9)
         attention = model_of({}).encoder.layer[0].attention.self
-        for training in (False, True):
-            attention.train(training)
-            for switch in (nullcontext, no_grad):
-                with switch():
-                    first = next(n for n in range(99) if attention.runs_in_blocks(n, None, False))
-                assert first == (10 if switch is no_grad and not training else 17)
+        for switch, wanted in ((nullcontext, 17), (no_grad, 10), (to_run_again, 17)):
+            with switch():
+                assert next(n for n in range(99) if attention.runs_in_blocks(n, None, False)) == wanted
 
 
 class TestDropoutInBlocks:
