@@ -14,7 +14,14 @@ from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
-from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores, HeadMask
+from numbert.nn.attention import (
+    AttentionContext,
+    AttentionInBlocks,
+    AttentionMask,
+    AttentionProbs,
+    AttentionScores,
+    HeadMask,
+)
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from numbert.nn.module import Module, Parameter
@@ -23,6 +30,17 @@ from numbert.proof.report import GradcheckReport
 
 # No two axes are alike, so that none can be mistaken for another.
 B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
+
+
+class BertSelfAttentionInBlocks(BertSelfAttention):
+    """Attention that takes every sequence for a long one, in blocks of two."""
+
+    def __init__(self, config: BertConfig, *, seed: Any) -> None:
+        super().__init__(config, seed=seed)
+        self.in_blocks.size = 2
+
+    def runs_in_blocks(self, scores: int, head_mask: Array | None, output_attentions: bool) -> bool:
+        return True
 
 
 def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
@@ -102,6 +120,16 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     yield "AttentionProbs", AttentionProbs(), (scores,), {}
     yield "HeadMask", HeadMask(), (scores, drawn(1, H, 1, 1)), {}
     yield "AttentionContext", AttentionContext(), (scores, drawn(B, H, R, D)), {}
+    # Blocks of 2 leave one query and one key over; each distance of a relative position has a row of the table.
+    rows_added = np.where(drawn(B, 1, L, R) > 0, 0.0, -1e4)
+    heads = drawn(B, H, L, D), drawn(B, H, R, D), drawn(B, H, R, D)
+    yield "AttentionInBlocks", AttentionInBlocks(size=2), (*heads, rows_added), {}
+    yield (
+        "AttentionInBlocks, head mask, relative positions, dropout",
+        AttentionInBlocks(size=4),
+        (*heads, rows_added, drawn(1, H, 1, 1), drawn(2 * P - 1, D), True, 0.3, 5),
+        {},
+    )
     rows = np.array([3, -100, 0, 6, 3])
     yield "CrossEntropyLoss", CrossEntropyLoss(), (drawn(len(rows), F), rows), {}
     yield "BCEWithLogitsLoss", BCEWithLogitsLoss(), (drawn(B, F), rng.random((B, F))), {}
@@ -147,6 +175,21 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertSelfAttention(config(is_decoder=True), seed=rng)),
         (hidden_states, None, head_mask),
         {**crossed, "past_key_value": (drawn(B, H, R, D), drawn(B, H, R, D))},
+    )
+    yield (
+        "BertSelfAttentionInBlocks",
+        random(BertSelfAttentionInBlocks(config(), seed=rng)),
+        (
+            hidden_states,
+            added_mask,
+        ),
+        {},
+    )
+    yield (
+        "BertSelfAttentionInBlocks, relative positions, head mask, cache",
+        random(BertSelfAttentionInBlocks(config(**relative), seed=rng)),
+        (hidden_states, None, head_mask),
+        {"past_key_value": cached},
     )
     pruned = BertAttention(config(), seed=rng)
     pruned.prune_heads([1])
