@@ -33,11 +33,11 @@ B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
 
 
 class BertSelfAttentionInBlocks(BertSelfAttention):
-    """Attention that takes every sequence for a long one, in blocks of two."""
+    """Attention that takes every sequence for a long one, in blocks of three."""
 
     def __init__(self, config: BertConfig, *, seed: Any) -> None:
         super().__init__(config, seed=seed)
-        self.in_blocks.size = 2
+        self.in_blocks.size = 3
 
     def runs_in_blocks(self, scores: int, head_mask: Array | None, output_attentions: bool) -> bool:
         return True
@@ -120,16 +120,6 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
     yield "AttentionProbs", AttentionProbs(), (scores,), {}
     yield "HeadMask", HeadMask(), (scores, drawn(1, H, 1, 1)), {}
     yield "AttentionContext", AttentionContext(), (scores, drawn(B, H, R, D)), {}
-    # Blocks of 2 leave one query and one key over; each distance of a relative position has a row of the table.
-    rows_added = np.where(drawn(B, 1, L, R) > 0, 0.0, -1e4)
-    heads = drawn(B, H, L, D), drawn(B, H, R, D), drawn(B, H, R, D)
-    yield "AttentionInBlocks", AttentionInBlocks(size=2), (*heads, rows_added), {}
-    yield (
-        "AttentionInBlocks, head mask, relative positions, dropout",
-        AttentionInBlocks(size=4),
-        (*heads, rows_added, drawn(1, H, 1, 1), drawn(2 * P - 1, D), True, 0.3, 5),
-        {},
-    )
     rows = np.array([3, -100, 0, 6, 3])
     yield "CrossEntropyLoss", CrossEntropyLoss(), (drawn(len(rows), F), rows), {}
     yield "BCEWithLogitsLoss", BCEWithLogitsLoss(), (drawn(B, F), rng.random((B, F))), {}
@@ -175,21 +165,6 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertSelfAttention(config(is_decoder=True), seed=rng)),
         (hidden_states, None, head_mask),
         {**crossed, "past_key_value": (drawn(B, H, R, D), drawn(B, H, R, D))},
-    )
-    yield (
-        "BertSelfAttentionInBlocks",
-        random(BertSelfAttentionInBlocks(config(), seed=rng)),
-        (
-            hidden_states,
-            added_mask,
-        ),
-        {},
-    )
-    yield (
-        "BertSelfAttentionInBlocks, relative positions, head mask, cache",
-        random(BertSelfAttentionInBlocks(config(**relative), seed=rng)),
-        (hidden_states, None, head_mask),
-        {"past_key_value": cached},
     )
     pruned = BertAttention(config(), seed=rng)
     pruned.prune_heads([1])
@@ -305,4 +280,28 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertForNextSentencePrediction(config(), seed=rng)),
         (),
         {**batch, "labels": is_next},
+    )
+
+    # The blocks do not divide l and r. Two sequences, as there are many blocks.
+    b = 2
+    mask = np.where(drawn(b, 1, L, R) > 0, 0.0, -1e4)
+    heads = drawn(b, H, L, D), drawn(b, H, R, D), drawn(b, H, R, D)
+    yield "AttentionInBlocks", AttentionInBlocks(size=2), (*heads, mask), {}
+    yield (
+        "AttentionInBlocks, head mask, relative positions, dropout",
+        AttentionInBlocks(size=4),
+        (*heads, mask, drawn(1, H, 1, 1), drawn(2 * P - 1, D), True, 0.3, 5),
+        {},
+    )
+    yield (
+        "BertSelfAttentionInBlocks",
+        random(BertSelfAttentionInBlocks(config(), seed=rng)),
+        (hidden_states[:b], added_mask[:b]),
+        {},
+    )
+    yield (
+        "BertSelfAttentionInBlocks, relative positions, head mask, cache",
+        random(BertSelfAttentionInBlocks(config(**relative), seed=rng)),
+        (hidden_states[:b], None, head_mask),
+        {"past_key_value": (cached[0][:b], cached[1][:b])},
     )
