@@ -33,11 +33,11 @@ B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
 
 
 class BertSelfAttentionInBlocks(BertSelfAttention):
-    """Attention that takes every sequence for a long one, in blocks of three."""
+    """Attention that takes every sequence for a long one, in blocks of four."""
 
     def __init__(self, config: BertConfig, *, seed: Any) -> None:
         super().__init__(config, seed=seed)
-        self.in_blocks.size = 3
+        self.in_blocks.size = 4
 
     def runs_in_blocks(self, scores: int, head_mask: Array | None, output_attentions: bool) -> bool:
         return True
