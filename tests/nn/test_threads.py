@@ -202,7 +202,7 @@ class TestInThreads:
 
     def test_a_busy_pool_is_not_waited_for(self):
         leave, done = threading.Event(), []
-        busy = [threads._pool().submit(leave.wait, 30) for _ in range(2)]
+        busy = [threads._pool().submit(leave.wait, 5) for _ in range(2)]
         try:
             in_threads(done.append, range(9))
             assert sorted(done) == list(range(9))
@@ -262,7 +262,7 @@ numbert.set_num_threads(3)
 
 def shared():
     together, who = threading.Barrier(3), []
-    in_threads(lambda piece: (together.wait(30), who.append(threading.get_ident())), range(3))
+    in_threads(lambda piece: (together.wait(5), who.append(threading.get_ident())), range(3))
     return len(set(who)) == 3
 
 assert shared()
