@@ -478,8 +478,8 @@ class TestBlocks:
 
 
 class TestDropoutInBlocks:
-    def model(self, checkpointing=False, seed=3):
-        config = BertConfig(**SIZES, attention_probs_dropout_prob=0.4, hidden_dropout_prob=0.2)
+    def model(self, checkpointing=False, seed=3, hidden=0.2):
+        config = BertConfig(**SIZES, attention_probs_dropout_prob=0.4, hidden_dropout_prob=hidden)
         model = in_blocks(BertModel(config, seed=seed, dtype=np.float32)).train()
         if checkpointing:
             model.gradient_checkpointing_enable()
@@ -500,7 +500,8 @@ class TestDropoutInBlocks:
         for _ in range(2):
             for ours, theirs in zip(self.step(first), self.step(second), strict=True):
                 assert np.array_equal(ours, theirs)
-        assert not np.array_equal(self.step(first)[0], self.step(first)[0])
+        attention_alone = self.model(hidden=0.0)
+        assert not np.array_equal(self.step(attention_alone)[0], self.step(attention_alone)[0])
         assert not np.array_equal(self.step(self.model(seed=4))[0], self.step(self.model())[0])
 
     def test_checkpointed_and_not_to_the_last_bit(self, short_is_long):

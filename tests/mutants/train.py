@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "clipped-one-by-one",
         "train/optimizer.py",
-        "            in_row_blocks(lambda block: np.multiply(block, factor, out=block), np.atleast_1d(gradient))\n",
-        "            gradient *= max_norm / max(max_norm, float(np.linalg.norm(gradient)))\n",
+        "in_row_blocks(lambda block: np.multiply(block, factor, out=block), np.atleast_1d(gradient))",
+        "gradient *= max_norm / max(max_norm, float(np.linalg.norm(gradient)))",
         "each gradient to the norm by itself: their direction together changes",
         tests=(OPTIMIZER,),
     ),
