@@ -18,6 +18,7 @@ _drawing: ContextVar[bool] = ContextVar("drawing", default=True)
 def no_grad() -> contextlib.AbstractContextManager[None]:
     """Returns a context manager within which forward remembers nothing for backward. Nothing else changes.
 
+    Results may be rounded otherwise: what no backward needs can be computed in a faster form (see `inferring`).
     The switch holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so
     one model can serve many threads at once.
     """
