@@ -22,7 +22,7 @@ from numbert.bert.pruning import (
 )
 from numbert.bert.residual import BertSelfOutput
 from numbert.config import BertConfig
-from numbert.nn.array import Array, given, summed_to
+from numbert.nn.array import Array, given
 from numbert.nn.attention import (
     AttentionContext,
     AttentionInBlocks,
@@ -31,10 +31,10 @@ from numbert.nn.attention import (
     AttentionScores,
     HeadMask,
 )
-from numbert.nn.functional import Terms, add, join_heads, join_heads_backward, split_heads, split_heads_backward
+from numbert.nn.functional import add, join_heads, join_heads_backward, split_heads, split_heads_backward
 from numbert.nn.layers import Dropout, Linear
 from numbert.nn.module import Module
-from numbert.nn.switches import remembering
+from numbert.nn.switches import inferring, remembering
 
 # The largest l * r for which [b,h,l,r] is made. Above it attention runs in blocks, with memory linear in l. Where
 # nothing is learned blocks are also faster, from a smaller one on (see `attention_in_blocks`).
@@ -193,11 +193,22 @@ class BertSelfAttention(Module):
         if self.runs_in_blocks(scores, head_mask, output_attentions):
             for step in self.steps():
                 step.skip()
-            terms = Terms(attention_mask, head_mask, p=self.dropout.p, seed=self.dropout.draw_seed())
+            table, with_key = None, False
             if self.distance_embedding is not None:
-                terms.table = self.distance_embedding.checked_table(key_layer.shape[2])
-                terms.with_key = self.distance_embedding.with_key
-            return self.in_blocks(query_layer, key_layer, value_layer, terms), None
+                table = self.distance_embedding.checked_table(key_layer.shape[2])
+                with_key = self.distance_embedding.with_key
+            context_layer = self.in_blocks(
+                query_layer,
+                key_layer,
+                value_layer,
+                attention_mask,
+                head_mask,
+                table,
+                with_key,
+                p=self.dropout.p,
+                seed=self.dropout.draw_seed(),
+            )
+            return context_layer, None
         self.in_blocks.skip()
         attention_scores = self.scores(query_layer, key_layer)  # [b,h,l,r]
         if self.distance_embedding is not None:
@@ -225,8 +236,7 @@ class BertSelfAttention(Module):
             scores: l * r.
             head_mask, output_attentions: as `forward` takes them.
         """
-        # While training it does not depend on no_grad(): gradient checkpointing draws dropout twice.
-        most = MOST_SCORES if self.training or remembering() else MOST_SCORES_TO_INFER
+        most = MOST_SCORES_TO_INFER if inferring() else MOST_SCORES
         one_a_head = head_mask is None or head_mask.shape[2:] == (1, 1)
         return scores > most and one_a_head and not output_attentions and not any(s.hooks for s in self.steps())
 
@@ -263,14 +273,11 @@ class BertSelfAttention(Module):
         """d_context_layer [b,h,l,d] -> the gradients of query, key and value layer, and of a head mask."""
         d_head_mask = None
         if isinstance(saved, SavedInBlocks):
-            d_query_layer, d_key_layer, d_value_layer, d_head_mask, d_table = self.in_blocks.backward(
-                d_context_layer
-            )
-            if d_table is not None:
-                assert self.distance_embedding is not None
-                self.distance_embedding.weight.add_grad(d_table, owned=True)
-            if d_head_mask is not None:
-                d_head_mask = summed_to(d_head_mask, saved.terms.head_mask.shape)
+            d_query_layer, d_key_layer, d_value_layer, *others = self.in_blocks.backward(d_context_layer)
+            if self.distance_embedding is not None:
+                self.distance_embedding.weight.add_grad(others.pop(), owned=True)
+            if saved.heads_masked:
+                d_head_mask = others.pop()
             return d_query_layer, d_key_layer, d_value_layer, d_head_mask
         d_attention_probs, d_value_layer = self.context.backward(d_context_layer)
         d_attention_probs = self.dropout.backward(d_attention_probs)

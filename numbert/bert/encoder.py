@@ -160,16 +160,18 @@ class BertEncoder(Module):
         outputs: list[Any] = [None] * len(parts)
 
         def run(number: int) -> None:
-            def part(array: Array | None) -> Array | None:
-                return array if array is None or len(array) == 1 else array[parts[number]]
+            def part(array: Array | None, axes: int) -> Array | None:
+                if array is None or array.ndim < axes or len(array) == 1:
+                    return array  # broadcast to every sequence
+                return array[parts[number]]
 
             with workspace():
                 outputs[number] = self.forward(
                     hidden_states[parts[number]],
-                    part(attention_mask),
+                    part(attention_mask, 4),
                     head_mask,
-                    part(encoder_hidden_states),
-                    part(encoder_attention_mask),
+                    part(encoder_hidden_states, 3),
+                    part(encoder_attention_mask, 4),
                     *others,
                 )
 

@@ -7,7 +7,7 @@ parameters. The derivations are in docs/derivations.md#attention.
 
 from __future__ import annotations
 
-from numbert.nn.array import Array, summed_to
+from numbert.nn.array import Array, given, summed_to
 from numbert.nn.functional import (
     Terms,
     add,
@@ -20,6 +20,7 @@ from numbert.nn.functional import (
     softmax,
     softmax_backward,
 )
+from numbert.nn.functional.attention_blocks import BLOCK
 from numbert.nn.module import Module
 
 
@@ -123,13 +124,33 @@ class AttentionInBlocks(Module):
     """Does what the other layers do together, without ever holding [b,h,l,r]. [b,h,l,d] -> [b,h,l,d].
 
     It takes their place where sequences are long. See `attention_in_blocks`.
+
+    Args:
+        size: the largest number of queries, and of keys, in a block.
     """
 
     listed = False
 
-    def forward(self, query_layer: Array, key_layer: Array, value_layer: Array, terms: Terms) -> Array:
-        """[b,h,l,d], [b,h,r,d], [b,h,r,d] -> context_layer [b,h,l,d]."""
-        context_layer, row_max, log_sum = attention_in_blocks(query_layer, key_layer, value_layer, terms)
+    def __init__(self, size: int = BLOCK) -> None:
+        self.size = size
+
+    def forward(
+        self,
+        query_layer: Array,
+        key_layer: Array,
+        value_layer: Array,
+        attention_mask: Array | None = None,
+        head_mask: Array | None = None,
+        table: Array | None = None,
+        with_key: bool = False,
+        p: float = 0.0,
+        seed: int | None = None,
+    ) -> Array:
+        """[b,h,l,d], [b,h,r,d], [b,h,r,d] -> context_layer [b,h,l,d]. The other arguments are those of `Terms`."""
+        terms = Terms(attention_mask, head_mask, table, with_key, p, seed)
+        context_layer, row_max, log_sum = attention_in_blocks(
+            query_layer, key_layer, value_layer, terms, self.size
+        )
         self.remember(
             query_layer=query_layer,
             key_layer=key_layer,
@@ -141,13 +162,14 @@ class AttentionInBlocks(Module):
         )
         return context_layer
 
-    def backward(self, d_context_layer: Array) -> tuple[Array, Array, Array, Array | None, Array | None]:
-        """d_context_layer [b,h,l,d] -> the gradients of query_layer, key_layer, value_layer, head mask and table.
+    def backward(self, d_context_layer: Array) -> tuple[Array, ...]:
+        """d_context_layer [b,h,l,d] -> the gradients of query_layer, key_layer, value_layer, head_mask and table.
 
-        The last two are None without them. The derivation is in docs/derivations.md#attention-in-blocks.
+        Of the last two, only those are returned whose inputs were given. The derivation is in
+        docs/derivations.md#attention-in-blocks.
         """
         saved = self.recall()
-        return attention_in_blocks_backward(
+        d_query_layer, d_key_layer, d_value_layer, d_head_mask, d_table = attention_in_blocks_backward(
             d_context_layer,
             saved.query_layer,
             saved.key_layer,
@@ -156,4 +178,9 @@ class AttentionInBlocks(Module):
             saved.context_layer,
             saved.row_max,
             saved.log_sum,
+            self.size,
         )
+        if d_head_mask is not None:
+            d_head_mask = summed_to(d_head_mask, saved.terms.head_mask.shape)
+        gradients: tuple[Array, ...] = given(d_query_layer, d_key_layer, d_value_layer, d_head_mask, d_table)
+        return gradients

@@ -17,9 +17,9 @@ from numbert.nn.array import Array
 from numbert.nn.threads import in_threads
 from numbert.nn.workspace import empty
 
-# Elements in one block, 512 KB in float32. Smaller ones stay in a core's L2 cache and are faster for one thread, but
-# two threads then hand over the interpreter lock more often: gelu took 5.2 and 10.5 ns an element with 65,536, and
-# 5.5 and 8.1 ns with 131,072 (AVX2).
+# Elements in one block, 512 KB in float32. Smaller ones stay in a core's L2 cache and are faster for one thread,
+# but two threads then hand over the interpreter lock more often: gelu took 5.2 and 10.5 ns an element with 65,536,
+# and 5.5 and 8.1 ns with 131,072 (AVX2).
 BLOCK = 131_072
 # The elements that a thread takes at a time. With less, handing over costs more than is computed.
 SHARE = 500_000

@@ -17,7 +17,7 @@ import numpy as np
 
 from numbert.nn.array import Array
 from numbert.nn.module import Module
-from numbert.nn.switches import keeping_saved, no_grad, remembering
+from numbert.nn.switches import keeping_saved, remembering, to_run_again
 
 
 @dataclass
@@ -69,7 +69,7 @@ def run_without_remembering(module: Module, rng: np.random.Generator | None, *in
     """
     module.forget()  # what is left of an earlier forward would be taken for this one's
     state = None if rng is None else rng.bit_generator.state
-    with no_grad():
+    with to_run_again():
         output = module(*inputs)
     return output, Rerun(module, inputs, rng, state, _forward_hooks(module))
 
@@ -79,7 +79,7 @@ def in_chunks(module: Module, size: int, *inputs: Array | None) -> tuple[Array, 
 
     Args:
         module: the part, which treats each position alike and draws nothing.
-        size: the number of positions in a chunk; it divides l.
+        size: the number of positions in a chunk; the last chunk has what is left.
         inputs: arrays [b,l,...], of which the part gets slices, or None.
 
     Returns:

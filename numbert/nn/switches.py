@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 _remembering: ContextVar[bool] = ContextVar("remembering", default=True)
+_to_run_again: ContextVar[bool] = ContextVar("to_run_again", default=False)
 _keeping: ContextVar[bool] = ContextVar("keeping", default=False)
 _drawing: ContextVar[bool] = ContextVar("drawing", default=True)
 
@@ -17,6 +18,7 @@ _drawing: ContextVar[bool] = ContextVar("drawing", default=True)
 def no_grad() -> contextlib.AbstractContextManager[None]:
     """Returns a context manager within which forward remembers nothing for backward. Nothing else changes.
 
+    Results may be rounded otherwise: what no backward needs can be computed in a faster form (see `inferring`).
     The switch holds for the thread that enters it. A model under `no_grad()` writes nothing into its layers, so
     one model can serve many threads at once.
     """
@@ -40,9 +42,21 @@ def uninitialized() -> contextlib.AbstractContextManager[None]:
     return _set(_drawing, False)
 
 
+@contextlib.contextmanager
+def to_run_again() -> Iterator[None]:
+    """Within it forward remembers nothing, but computes bit for bit as if it did: backward will run it again."""
+    with _set(_remembering, False), _set(_to_run_again, True):
+        yield
+
+
 def remembering() -> bool:
     """Returns whether forward remembers: False within `no_grad()`."""
     return _remembering.get()
+
+
+def inferring() -> bool:
+    """Returns whether no backward will need what forward computes, so that it may be computed in another form."""
+    return not (_remembering.get() or _to_run_again.get())
 
 
 def keeping_saved() -> bool:

@@ -48,14 +48,14 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """Returns the largest number of threads that numbert computes with.
 
-    It is what `set_num_threads` was given; before that OMP_NUM_THREADS, else the number of cores that this process
-    may use, as they are when it is first asked for.
+    It is what `set_num_threads` was given; before that the number of cores that this process may use, or
+    OMP_NUM_THREADS if that is smaller, as they are when it is first asked for.
     """
     global _wanted
     if _wanted is None:
         limit = os.environ.get("OMP_NUM_THREADS", "")
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        _wanted = min(available, int(limit)) if limit.isdigit() and int(limit) > 0 else available
+        _wanted = min(available, int(limit)) if limit.isdecimal() and int(limit) > 0 else available
     return _wanted
 
 
@@ -69,14 +69,15 @@ def in_threads(work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None
 
     Whoever takes a piece computes the same: the BLAS runs on one thread meanwhile. The others work in a copy of
     this thread's context, so that `no_grad()` and the like hold there, too. A share of the work that shares its
-    own work computes alone. If there is a failure, no further piece is begun, and it is raised here.
+    own work computes alone. If there is a failure, no further piece is begun, and it is raised here. A single
+    piece is computed as if it were called directly.
 
     Args:
         work: a function that may run in several threads at once.
         pieces: what it is called with, the longest first.
     """
     pieces = list(pieces)
-    if len(pieces) == 1 or not blas.obeys():  # then the BLAS's own threads are all there is
+    if len(pieces) < 2 or not blas.obeys():  # then the BLAS's own threads are all there is
         for piece in pieces:
             work(piece)
         return
@@ -94,13 +95,25 @@ def in_threads(work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None
         finally:
             _sharing.reset(token)
 
+    def share_of(future: Future[None]) -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                share()
+            except BaseException as failure:
+                future.set_exception(failure)
+            else:
+                future.set_result(None)
+
     futures: list[Future[None]] = []
     with blas.limited_to(1):
         try:
             pool = _pool()
             for _ in range(min(threads_here(), len(pieces)) - 1):
-                with contextlib.suppress(RuntimeError):  # at the interpreter's end there are no new threads
-                    futures.append(pool.submit(copy_context().run, share))
+                # Not the pool's own future: where no new thread can be started, as at the interpreter's end,
+                # submit fails, and yet a thread that is there already may take the share later.
+                futures.append(Future())
+                with contextlib.suppress(RuntimeError):
+                    pool.submit(copy_context().run, share_of, futures[-1])
             share()
         finally:
             # One that has not begun is not waited for: the pool's threads may be busy with another caller's work.
@@ -147,12 +160,12 @@ class Blas:
     def limited_to(self, n: int) -> Iterator[None]:
         """Within it the BLAS has at most n threads."""
         call = object()
-        with self.lock:
-            if not self.limits:
-                self.before = [library.num_threads for library in self.libraries()]
-            self.limits[call] = (threading.get_ident(), n)
-            self._set()
         try:
+            with self.lock:
+                if not self.limits:
+                    self.before = [library.num_threads for library in self.libraries()]
+                self.limits[call] = (threading.get_ident(), n)
+                self._set()
             yield
         finally:
             with self.lock:
@@ -165,9 +178,9 @@ class Blas:
             limit = None  # it has no more than that
         if limit == self.set_to:
             return
+        self.set_to = limit  # first, so that what an interrupt leaves half done is put back, too
         for library, before in zip(self.libraries(), self.before, strict=True):
             library.set_num_threads(before if limit is None else min(before, limit))
-        self.set_to = limit
 
     def after_fork_in_child(self) -> None:
         """Of the running calls only those of the thread that forked go on in the child."""

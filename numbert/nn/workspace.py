@@ -24,31 +24,32 @@ from numbert.nn.array import Array
 SMALLEST = 32_768
 
 
-class Room(np.ndarray[Any, np.dtype[np.uint8]]):
+class Storage(np.ndarray[Any, np.dtype[np.uint8]]):
     """Memory for one array at a time. The type matters: NumPy makes the base of a view the first array of its own.
 
-    So it is the array in the room that all its views keep alive, and not the room.
+    So what all its views keep alive is the array that the memory was lent to, and not the memory itself.
     """
 
 
 class Workspace:
-    """Rooms of memory, each lent to one array at a time. It serves the thread that made it."""
+    """Pieces of memory, each lent to one array at a time. It serves the thread that made it."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        # By their size: the rooms, each with a reference to its array that does not keep the array alive.
-        self.rooms: dict[int, list[tuple[Room, weakref.ref[Array]]]] = {}
+        # By their size: the pieces, each with a reference to its array that does not keep the array alive.
+        self.pieces: dict[int, list[tuple[Storage, weakref.ref[Array]]]] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """Returns an array whose memory no other array uses. Its numbers are whatever was there."""
         needed = math.prod(shape) * dtype.itemsize
-        step = 1 << needed.bit_length() - 3  # rooms are up to a quarter larger, so that they fit more often
+        step = 1 << (needed.bit_length() - 3)  # pieces are up to a quarter larger, so that they fit more often
         size = -(-needed // step) * step
-        rooms = self.rooms.setdefault(size, [])
-        free = next((place for place, (_, lent) in enumerate(rooms) if lent() is None), len(rooms))
-        room = rooms[free][0] if free < len(rooms) else Room(size, np.uint8)
-        array = np.ndarray(shape, dtype, room)
-        rooms[free : free + 1] = [(room, weakref.ref(array))]
+        pieces = self.pieces.pop(size, [])  # a signal's handler that comes in between finds none of them
+        free = next((place for place, (_, lent) in enumerate(pieces) if lent() is None), len(pieces))
+        memory = pieces[free][0] if free < len(pieces) else Storage(size, np.uint8)
+        array = np.ndarray(shape, dtype, memory)
+        pieces[free : free + 1] = [(memory, weakref.ref(array))]
+        self.pieces[size] = pieces
         return array
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -111,11 +112,10 @@ def evaluate(model: BertForPreTraining, batches: Iterable[Batch]) -> Scores:
             outputs = model.bert(
                 batch.input_ids, batch.attention_mask, batch.token_type_ids, return_dict=True, unpad=True
             )
-            mlm, nsp = model.cls.loss(
+            heads: Any = model.cls.loss(  # both with labels: neither loss is None
                 outputs.last_hidden_state, outputs.pooler_output, labels, next_sentence_label, return_logits=False
             )
-        assert mlm.loss is not None and mlm.probs is not None  # there are labels
-        assert nsp.loss is not None and nsp.probs is not None
+        mlm, nsp = heads
         loss = float(mlm.loss + nsp.loss)
         scores.append((_scores(loss, mlm.probs, nsp.probs, labels, next_sentence_label, top5=True), batch))
     model.train(training)

@@ -14,7 +14,14 @@ from numbert.config import BertConfig
 from numbert.errors import InputError
 from numbert.nn.activations import ACT2FN
 from numbert.nn.array import Array
-from numbert.nn.attention import AttentionContext, AttentionMask, AttentionProbs, AttentionScores, HeadMask
+from numbert.nn.attention import (
+    AttentionContext,
+    AttentionInBlocks,
+    AttentionMask,
+    AttentionProbs,
+    AttentionScores,
+    HeadMask,
+)
 from numbert.nn.layers import Dropout, Embedding, LayerNorm, Linear
 from numbert.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from numbert.nn.module import Module, Parameter
@@ -23,6 +30,17 @@ from numbert.proof.report import GradcheckReport
 
 # No two axes are alike, so that none can be mistaken for another.
 B, L, R, E, H, D, F, V, T, P, N = 8, 5, 9, 12, 3, 4, 7, 17, 6, 11, 2
+
+
+class BertSelfAttentionInBlocks(BertSelfAttention):
+    """Attention that takes every sequence for a long one, in blocks of four."""
+
+    def __init__(self, config: BertConfig, *, seed: Any) -> None:
+        super().__init__(config, seed=seed)
+        self.in_blocks.size = 4
+
+    def runs_in_blocks(self, scores: int, head_mask: Array | None, output_attentions: bool) -> bool:
+        return True
 
 
 def gradcheck_all(seed: int = 0, only: Sequence[str] = ()) -> Iterator[tuple[str, GradcheckReport]]:
@@ -262,4 +280,28 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[str, Module, tuple[Any, ..
         random(BertForNextSentencePrediction(config(), seed=rng)),
         (),
         {**batch, "labels": is_next},
+    )
+
+    # The blocks do not divide l and r. Two sequences, as there are many blocks.
+    b = 2
+    mask = np.where(drawn(b, 1, L, R) > 0, 0.0, -1e4)
+    heads = drawn(b, H, L, D), drawn(b, H, R, D), drawn(b, H, R, D)
+    yield "AttentionInBlocks", AttentionInBlocks(size=2), (*heads, mask), {}
+    yield (
+        "AttentionInBlocks, head mask, relative positions, dropout",
+        AttentionInBlocks(size=4),
+        (*heads, mask, drawn(1, H, 1, 1), drawn(2 * P - 1, D), True, 0.3, 5),
+        {},
+    )
+    yield (
+        "BertSelfAttentionInBlocks",
+        random(BertSelfAttentionInBlocks(config(), seed=rng)),
+        (hidden_states[:b], added_mask[:b]),
+        {},
+    )
+    yield (
+        "BertSelfAttentionInBlocks, relative positions, head mask, cache",
+        random(BertSelfAttentionInBlocks(config(**relative), seed=rng)),
+        (hidden_states[:b], None, head_mask),
+        {"past_key_value": (cached[0][:b], cached[1][:b])},
     )

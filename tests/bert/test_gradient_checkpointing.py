@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 import numbert
+from numbert.nn.switches import inferring
 
 MODELS = [
     numbert.BertModel,
@@ -229,6 +230,18 @@ class TestSwitches:
             theirs, ours = (model(**tiny.inputs()).last_hidden_state for model in (plain, checkpointed))
         np.testing.assert_array_equal(ours, theirs)
         assert all(module.saved is None for module in checkpointed.modules())
+
+    def test_what_runs_again_is_computed_in_one_form_both_times(self):
+        """Under no_grad() alone another form may be faster, and round otherwise."""
+        for checkpointing, wanted in ((True, [False, False]), (False, [False])):
+            model, seen = pair(numbert.BertModel)[checkpointing], []
+            dense = model.encoder.layer[0].output.dense
+            dense.register_forward_hook(lambda *_, seen=seen: seen.append(inferring()))
+            step(model)
+            assert seen == wanted
+            with numbert.no_grad():
+                model(**tiny.inputs())
+            assert seen == [*wanted, True]
 
     def test_a_forward_is_undone_as_it_was_made(self):
         """The switch may move between forward and backward, and from one forward to the next."""

@@ -18,6 +18,7 @@ PRETRAIN = "pretrain/test_pretrain.py"
 UNPAD = "bert/test_unpad.py"
 GENERATION = "bert/test_generation.py"
 TASKS = "bert/test_tasks.py"
+PARTS = "bert/test_parts.py"
 
 MUTANTS = [
     Mutant(
@@ -61,11 +62,12 @@ MUTANTS = [
     Mutant(
         "value-gradient-without-dropout",
         "bert/attention.py",
-        "self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]\n",
+        "        return self.context(self.dropout(attention_probs), value_layer), attention_probs",
         (
-            "self.context(self.dropout(attention_probs), value_layer)  # [b,h,l,d]\n"
+            "        context_layer = self.context(self.dropout(attention_probs), value_layer)\n"
             "        if self.context.saved:\n"
             "            self.context.saved.attention_probs = attention_probs\n"
+            "        return context_layer, attention_probs"
         ),
         "the values' gradient from the shares before dropout",
         tests=(GRADCHECK,),
@@ -129,8 +131,8 @@ MUTANTS = [
     Mutant(
         "residual-after-layer-norm",
         "bert/residual.py",
-        "return self.LayerNorm(hidden_states + input_tensor)",
-        "return self.LayerNorm(hidden_states) + input_tensor",
+        "return self.LayerNorm(add(hidden_states, input_tensor))",
+        "return add(self.LayerNorm(hidden_states), input_tensor)",
         "the residual connection around the norm instead of inside it",
         gradient=True,
     ),
@@ -920,7 +922,7 @@ MUTANTS = [
     Mutant(
         "a-chunk-that-is-too-long",
         "bert/layer.py",
-        "        if length % size:\n",
+        "        if size and length % size:\n",
         "        if size > length:\n",
         "the last chunk is shorter then, which works, and the published code refuses",
         tests=(CHUNKS,),
@@ -1012,5 +1014,145 @@ MUTANTS = [
         "self.loss_backward(saved, 1.0)",
         "backward(1 / steps) accumulates whole gradients",
         tests=(TASKS,),
+    ),
+    Mutant(
+        "parts-in-another-order",
+        "bert/encoder.py",
+        "                outputs[number] = self.forward(\n",
+        "                outputs[-number] = self.forward(\n",
+        "a thread's place in a list is not the part's place in the batch",
+        tests=(f"{PARTS}::TestParts",),
+    ),
+    Mutant(
+        "parts-of-a-mask-for-all",
+        "bert/encoder.py",
+        "if array is None or array.ndim < axes or len(array) == 1:",
+        "if array is None or array.ndim < axes:",
+        "a causal mask has one entry along b: the second part gets none of it",
+        tests=(f"{PARTS}::TestParts",),
+    ),
+    Mutant(
+        "parts-of-a-mask-along-another-axis",
+        "bert/encoder.py",
+        "if array is None or array.ndim < axes or len(array) == 1:",
+        "if array is None or len(array) == 1:",
+        "a mask [l,r] is cut along l",
+        tests=(f"{PARTS}::TestParts",),
+    ),
+    Mutant(
+        "parts-that-a-hook-sees",
+        "bert/encoder.py",
+        "any(part.training or part.hooks for part in self.modules())",
+        "any(part.training for part in self.modules())",
+        "a hook is called for each part, in several threads",
+        tests=(f"{PARTS}::TestParts",),
+    ),
+    Mutant(
+        "parts-while-something-is-drawn",
+        "bert/encoder.py",
+        "any(part.training or part.hooks for part in self.modules())",
+        "any(part.hooks for part in self.modules())",
+        "threads draw from one generator in whatever order they run",
+        tests=(f"{PARTS}::TestParts",),
+    ),
+    Mutant(
+        "every-group-from-the-packs-beginning",
+        "bert/packing.py",
+        "part = layer[0, :, self.start : self.start + self.b * self.length]",
+        "part = layer[0, :, : self.b * self.length]",
+        "right for the longest sequences",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "groups-without-swapped-axes",
+        "bert/packing.py",
+        "part.reshape(h, self.b, self.length, d).swapaxes(0, 1)",
+        "part.reshape(self.b, h, self.length, d)",
+        "[h,b*l,d] -> [b,h,l,d] by reshape alone: right for one sequence a group",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "tokens-at-the-beginning",
+        "bert/packing.py",
+        "np.flatnonzero(tokens[row])",
+        "np.arange(lengths[row])",
+        "padding on the right is not the only one",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "packs-of-a-decoder-without-its-mask",
+        "bert/packing.py",
+        "Group(start, b, length, causal_mask(length))",
+        "Group(start, b, length, None)",
+        "each query sees the keys behind it",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "distances-across-what-is-left-out",
+        "bert/encoder.py",
+        "return not self.relative or bool((apart.sum(axis=-1) <= 1).all())",
+        "return True",
+        "relative positions counted within a pack: two words apart become neighbours",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "pooler-of-a-position-that-was-left-out",
+        "bert/model.py",
+        "return self.encoder.unpads(tokens) and (self.pooler is None or bool(tokens[:, 0].all()))",
+        "return self.encoder.unpads(tokens)",
+        "it sees zeros where unpad promises what it sees without",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "chunks-of-a-pack",
+        "bert/encoder.py",
+        """        for layer in self.layer:
+            layer.check_chunks(length)
+""",
+        "",
+        "a length that is refused elsewhere is computed here",
+        tests=(f"{PARTS}::TestPacks",),
+    ),
+    Mutant(
+        "blocks-although-a-hook-is-to-see",
+        "bert/attention.py",
+        " and not any(s.hooks for s in self.steps())",
+        "",
+        "the hook is never called, and nobody says so",
+        tests=(f"{PARTS}::TestBlocks",),
+    ),
+    Mutant(
+        "blocks-although-attentions-are-asked-for",
+        "bert/attention.py",
+        " and one_a_head and not output_attentions",
+        " and one_a_head",
+        "there are none to return",
+        tests=(f"{PARTS}::TestBlocks",),
+    ),
+    Mutant(
+        "steps-that-remember-an-earlier-forward",
+        "bert/attention.py",
+        """            for step in self.steps():
+                step.skip()
+""",
+        "",
+        "the arrays [b,h,l,r] of a forward before stay beside what blocks remember",
+        tests=(f"{PARTS}::TestBlocks",),
+    ),
+    Mutant(
+        "blocks-that-remember-an-earlier-forward",
+        "bert/attention.py",
+        "        self.in_blocks.skip()\n",
+        "",
+        "what a long sequence left behind stays in memory",
+        tests=(f"{PARTS}::TestBlocks",),
+    ),
+    Mutant(
+        "blocks-draw-one-dropout-for-ever",
+        "bert/attention.py",
+        "seed=self.dropout.draw_seed()",
+        "seed=None if self.dropout.draw_seed() is None else 0",
+        "every step drops the same places",
+        tests=(f"{PARTS}::TestDropoutInBlocks",),
     ),
 ]

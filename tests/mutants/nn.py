@@ -11,6 +11,8 @@ OWNERSHIP = "nn/test_ownership.py"
 PLAIN = "nn/test_plain.py"
 CHUNKS = "bert/test_chunks.py"
 RELATIVE = "bert/test_relative.py"
+THREADS = "nn/test_threads.py"
+WORKSPACE = "nn/test_workspace.py"
 
 MUTANTS = [
     Mutant(
@@ -337,8 +339,8 @@ MUTANTS = [
     Mutant(
         "dropout-in-eval",
         "nn/layers.py",
-        "if self.training and self.p > 0 else None",
-        "if self.p > 0 else None",
+        "return drawn_kept(shape, self.p, self.rng) if self.training and self.p > 0 else None",
+        "return drawn_kept(shape, self.p, self.rng) if self.p > 0 else None",
         "every answer differs from the last",
         tests=(f"{CONTRACT}::TestSwitches",),
     ),
@@ -393,32 +395,32 @@ MUTANTS = [
     Mutant(
         "mask-ignored",
         "nn/attention.py",
-        "return attention_scores + attention_mask",
-        "return attention_scores + 0 * attention_mask",
+        "return add(attention_scores, attention_mask)",
+        "return add(attention_scores, 0 * attention_mask)",
         "an argument that nothing uses: sentences of one length do not show it",
         tests=(MODEL, PARITY),
     ),
     Mutant(
         "value-gradient-without-transpose",
         "nn/functional/attention.py",
-        "d_value = probs.swapaxes(-1, -2) @ d_context",
-        "d_value = probs @ d_context",
+        "d_value = matmul(probs.swapaxes(-1, -2), d_context)",
+        "d_value = matmul(probs, d_context)",
         "where l = r the shapes fit without it",
         gradient=True,
     ),
     Mutant(
         "key-gradient-without-transpose",
         "nn/functional/attention.py",
-        "d_key = d_products.swapaxes(-1, -2) @ query",
-        "d_key = d_products @ query",
+        "d_key = matmul(d_products.swapaxes(-1, -2), query)",
+        "d_key = matmul(d_products, query)",
         "where l = r the shapes fit without it",
         gradient=True,
     ),
     Mutant(
         "key-gradient-from-keys",
         "nn/functional/attention.py",
-        "d_key = d_products.swapaxes(-1, -2) @ query",
-        "d_key = d_products.swapaxes(-1, -2) @ key",
+        "d_key = matmul(d_products.swapaxes(-1, -2), query)",
+        "d_key = matmul(d_products.swapaxes(-1, -2), key)",
         "the line above copied, one name left unchanged",
         gradient=True,
     ),
@@ -433,8 +435,8 @@ MUTANTS = [
     Mutant(
         "heads-joined-without-transpose",
         "nn/functional/heads.py",
-        "return x.transpose(0, 2, 1, 3).reshape(b, length, heads * d)",
-        "return x.reshape(b, length, heads * d)",
+        "y[...] = x.transpose(0, 2, 1, 3)",
+        "y[...] = x.reshape(y.shape)",
         "[b,h,l,d] -> [b,l,e] by reshape alone: it still trains",
         gradient=True,
     ),
@@ -465,7 +467,7 @@ MUTANTS = [
     Mutant(
         "activations-kept-all-the-same",
         "nn/recompute.py",
-        ("    with no_grad():\n        output = module(*inputs)\n"),
+        ("    with to_run_again():\n        output = module(*inputs)\n"),
         "    output = module(*inputs)\n",
         "everything is right, and nothing is saved: only a look at the memory can tell",
         tests=(CHECKPOINTING,),
@@ -639,8 +641,8 @@ MUTANTS = [
     Mutant(
         "distances-reversed",
         "nn/functional/relative.py",
-        "return table[first : last + 1][::-1]",
-        "return table[first : last + 1]",
+        "return table[zero + first - key_length + 1 : zero + first + length][::-1]",
+        "return table[zero + first - key_length + 1 : zero + first + length]",
         "the key after a query taken for the one before it: forward and backward agree with each other",
         tests=(PLAIN, PARITY, RELATIVE),
     ),
@@ -655,8 +657,8 @@ MUTANTS = [
     Mutant(
         "cached-tokens-not-counted",
         "nn/functional/relative.py",
-        "first, last = longest - length, longest - 1 + key_length - 1",
-        "first, last = longest - key_length, longest - 1 + length - 1",
+        "return slanted_scores(query, key, rows_in_use(table, key_length - length, length, key_length))",
+        "return slanted_scores(query, key, rows_in_use(table, 0, length, key_length))",
         "the first query of a step taken for the first of the text: right until there is a cache",
         tests=(PLAIN, RELATIVE),
     ),
@@ -696,8 +698,8 @@ MUTANTS = [
     Mutant(
         "distances-scale-forgotten-in-backward",
         "nn/functional/relative.py",
-        "scale = 1 / math.sqrt(query.shape[-1])",
-        "scale = 1.0",
+        "scale = d_scores.real.dtype.type(1 / math.sqrt(query.shape[-1]))",
+        "scale = d_scores.real.dtype.type(1)",
         "the gradients of this term are sqrt(d) times too large",
         gradient=True,
     ),
@@ -729,5 +731,206 @@ MUTANTS = [
 """,
         "what the last chunk remembered stays until backward",
         tests=(CHUNKS,),
+    ),
+    Mutant(
+        "sum-not-scaled-down",
+        "nn/functional/attention_blocks.py",
+        "                total *= scale\n",
+        "",
+        "exact while the largest score comes in the first block of keys",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "context-not-scaled-down",
+        "nn/functional/attention_blocks.py",
+        "                weighted *= scale\n",
+        "",
+        "the values of earlier blocks weigh exp of a difference too much",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "maximum-of-the-block-alone",
+        "nn/functional/attention_blocks.py",
+        "np.maximum(running_max, scores.real.max(axis=-1, keepdims=True))",
+        "scores.real.max(axis=-1, keepdims=True)",
+        "any number in its place gives the same quotient, until exp of a large difference overflows",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "running-maximum-from-minus-infinity",
+        "nn/functional/attention_blocks.py",
+        "lowest = np.finfo(row_max.dtype).min",
+        "lowest = -np.inf",
+        "a first block that is forbidden by -inf: infinity minus infinity",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "maximum-and-logarithm-in-one-number",
+        "nn/functional/attention_blocks.py",
+        """                probs -= row_max[head][rows]
+                probs -= log_sum[head][rows]
+""",
+        """                probs -= row_max[head][rows] + log_sum[head][rows]
+""",
+        "in a row that may look at nothing the logarithm is lost in a number of 38 digits",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "one-dropout-for-all-heads",
+        "nn/functional/attention_blocks.py",
+        "(self.terms.seed, *self.head, rows.start, columns.start)",
+        "(self.terms.seed, rows.start, columns.start)",
+        "forward and backward agree with each other, and no gradient shows it",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "head-mask-forgotten-in-the-values-gradient",
+        "nn/functional/attention_blocks.py",
+        "block.masked(block.dropped(probs, kept)).T @ d_rows",
+        "block.dropped(probs, kept).T @ d_rows",
+        "the context is masked at the end of forward, so its line is easily taken for the last",
+        tests=(
+            f"{PLAIN}::TestAttentionInBlocks",
+            GRADCHECK,
+        ),
+    ),
+    Mutant(
+        "blocks-with-distances-in-common-do-not-add-up",
+        "nn/functional/attention_blocks.py",
+        "d_rows += d_distances",
+        "d_rows[...] = d_distances",
+        "right for the first block of each distance",
+        tests=(
+            f"{PLAIN}::TestAttentionInBlocks",
+            GRADCHECK,
+        ),
+    ),
+    Mutant(
+        "blocks-of-a-step-without-its-cache",
+        "nn/functional/attention_blocks.py",
+        "first = len(self.key) - len(self.query) + rows.start - columns.start",
+        "first = rows.start - columns.start",
+        "forward and backward agree; right until there is a cache",
+        tests=(f"{PLAIN}::TestAttentionInBlocks",),
+    ),
+    Mutant(
+        "a-thread-goes-on-after-a-failure",
+        "nn/threads.py",
+        """            for _ in left:
+                pass  # nobody begins another piece
+""",
+        "",
+        "the failure is raised when all the rest is done",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "workers-without-the-callers-context",
+        "nn/threads.py",
+        "pool.submit(copy_context().run, share_of, futures[-1])",
+        "pool.submit(share_of, futures[-1])",
+        "no_grad() holds for the thread that entered it: the others remember, and write into the model",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "a-busy-pool-is-waited-for",
+        "nn/threads.py",
+        "[future for future in futures if not future.cancel()]",
+        "futures",
+        "two callers at once, and each waits for the other's whole work",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "the-pools-own-future",
+        "nn/threads.py",
+        """                futures.append(Future())
+                with contextlib.suppress(RuntimeError):
+                    pool.submit(copy_context().run, share_of, futures[-1])
+""",
+        """                with contextlib.suppress(RuntimeError):
+                    futures.append(pool.submit(copy_context().run, share))
+""",
+        "where submit fails, a thread may still take what it was given, and nobody waits for it",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "shares-that-share-again",
+        "nn/threads.py",
+        "return 1 if _sharing.get() else get_num_threads()",
+        "return get_num_threads()",
+        "threads times threads, which wait for one pool",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "a-limit-that-stays",
+        "nn/threads.py",
+        "if self.limits.pop(call, None) is not None:",
+        "if self.limits.pop(call, None) is None:",
+        "the process computes on one thread from then on",
+        tests=(f"{THREADS}::TestTheBlas",),
+    ),
+    Mutant(
+        "the-last-limit-holds",
+        "nn/threads.py",
+        "min((n for _, n in self.limits.values()), default=None)",
+        "next((n for _, n in reversed(self.limits.values())), None)",
+        "two callers at once: right if they leave in the order in which they came",
+        tests=(f"{THREADS}::TestTheBlas",),
+    ),
+    Mutant(
+        "what-an-interrupt-left-half-done",
+        "nn/threads.py",
+        """        self.set_to = limit  # first, so that what an interrupt leaves half done is put back, too
+        for""",
+        "        for",
+        "with the assignment at the end, as one would write it, nothing is put back",
+        tests=(f"{THREADS}::TestTheBlas",),
+    ),
+    Mutant(
+        "a-child-with-its-parents-limits",
+        "nn/threads.py",
+        "for call, limit in self.limits.items() if limit[0] == here}",
+        "for call, limit in self.limits.items()}",
+        "the thread that would leave them is not in the child",
+        tests=(f"{THREADS}::TestTheBlas",),
+    ),
+    Mutant(
+        "a-child-with-its-parents-pool",
+        "nn/threads.py",
+        "    os.register_at_fork(after_in_child=_pool.cache_clear)\n",
+        "",
+        "it says that it has threads, and has none",
+        tests=(f"{THREADS}::TestInThreads",),
+    ),
+    Mutant(
+        "memory-that-views-do-not-hold",
+        "nn/workspace.py",
+        "Storage(size, np.uint8)",
+        "np.empty(size, np.uint8)",
+        "NumPy makes the memory itself the base of a view, so the array is gone and its view is written over",
+        tests=(f"{WORKSPACE}::TestMemory",),
+    ),
+    Mutant(
+        "a-workspace-for-every-thread",
+        "nn/workspace.py",
+        "return current if current is not None and current.thread == threading.get_ident() else None",
+        "return current",
+        "a copy of the context carries it into other threads, and two arrays get one place",
+        tests=(f"{WORKSPACE}::TestMemory",),
+    ),
+    Mutant(
+        "memory-that-is-just-being-lent",
+        "nn/workspace.py",
+        "self.pieces.pop(size, [])",
+        "self.pieces.setdefault(size, [])",
+        "a signal's handler runs a model in between and keeps what it got",
+        tests=(f"{WORKSPACE}::TestMemory",),
+    ),
+    Mutant(
+        "another-form-for-what-runs-again",
+        "nn/switches.py",
+        "return not (_remembering.get() or _to_run_again.get())",
+        "return not _remembering.get()",
+        "few rows are multiplied in another order: the loss is not that of the gradients to the last bit",
+        tests=(CHECKPOINTING,),
     ),
 ]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from cores import num_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -393,11 +394,15 @@ class TestShapes:
 class TestBlocks:
     """Work in blocks of rows, on several threads, gives bit for bit what one pass over the whole array gives."""
 
+    @pytest.fixture
+    def three_threads(self):
+        with num_threads(3):
+            yield
+
     # A kernel computes row by row, so where the blocks begin and end cannot matter.
     @pytest.mark.parametrize("shape", [(7, 5), (3000, 64), (2, 100_000), (200_000, 3), (1100, 1024)])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-    def test_each_kernel_is_the_plain_form(self, monkeypatch, shape, dtype):
-        monkeypatch.setattr(blocks, "threads_for", lambda size: 1 if size < blocks.THREADED else 3)
+    def test_each_kernel_is_the_plain_form(self, three_threads, shape, dtype):
         x, d = drawn(*shape).astype(dtype), drawn(*shape, seed=1).astype(dtype)
         whole = np.empty_like(x)
         kernels = [
@@ -428,13 +433,14 @@ class TestBlocks:
     def test_any_number_of_threads_gives_the_same(self, monkeypatch, threads):
         x = drawn(1001, 257).astype(np.float32)
         expected = gelu(x)
-        monkeypatch.setattr(blocks, "threads_for", lambda size: threads)
-        assert np.array_equal(gelu(x), expected)
-        assert np.array_equal(softmax(x).sum(axis=-1).round(5), np.ones(1001))
+        monkeypatch.setattr(blocks, "SHARE", 1000)
+        with num_threads(threads):
+            assert np.array_equal(gelu(x), expected)
+            assert np.array_equal(softmax(x).sum(axis=-1).round(5), np.ones(1001))
 
-    def test_every_row_is_worked_on_once(self, monkeypatch):
-        for rows, threads, block in [(1, 8, 10), (7, 3, 2), (100, 8, 33), (5, 8, 1), (64, 2, 10_000)]:
-            monkeypatch.setattr(blocks, "threads_for", lambda size, threads=threads: threads)
+    def test_every_row_is_worked_on_once(self, monkeypatch, three_threads):
+        for rows, share, block in [(1, 1, 10), (7, 6, 2), (100, 40, 33), (5, 1, 1), (64, 100, 10_000)]:
+            monkeypatch.setattr(blocks, "SHARE", share)
             monkeypatch.setattr(blocks, "BLOCK", block)
             counts = np.zeros((rows, 3))
 
@@ -442,10 +448,10 @@ class TestBlocks:
                 part += 1
 
             blocks.in_row_blocks(count, counts)
-            assert (counts == 1).all(), (rows, threads, block)
+            assert (counts == 1).all(), (rows, share, block)
 
-    def test_an_error_in_another_thread_is_raised(self, monkeypatch):
-        monkeypatch.setattr(blocks, "threads_for", lambda size: 2)
+    def test_an_error_in_a_share_is_raised(self, monkeypatch, three_threads):
+        monkeypatch.setattr(blocks, "SHARE", 1)
 
         def fails(part):
             if (part == 9).any():
@@ -454,6 +460,9 @@ class TestBlocks:
         with pytest.raises(ZeroDivisionError):
             blocks.in_row_blocks(fails, np.arange(10.0)[:, None])
 
-    def test_small_work_stays_in_one_thread(self):
-        assert blocks.threads_for(blocks.THREADED - 1) == 1
-        assert 1 <= blocks.threads_for(100 * blocks.THREADED) <= 8
+    def test_small_work_stays_in_one_thread(self, monkeypatch, three_threads):
+        shares = []
+        monkeypatch.setattr(blocks, "in_threads", lambda work, pieces: shares.append(len(pieces)))
+        for size in (blocks.SHARE - 1, 2 * blocks.SHARE - 1, 2 * blocks.SHARE, 7 * blocks.SHARE):
+            blocks.in_row_blocks(lambda part: None, np.empty((size, 1), np.uint8))
+        assert shares == [1, 1, 2, 7]

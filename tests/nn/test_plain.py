@@ -1,5 +1,6 @@
 """Every fast form of numbert.nn.functional is its plain form, on odd shapes and at the ends of the number line."""
 
+import dataclasses
 import inspect
 
 import numpy as np
@@ -101,6 +102,8 @@ def yes_or_no(draw, shape):
 DISTANCES = [(5, 5, 5), (4, 4, 7), (3, 5, 7), (1, 6, 6), (1, 1, 1), (1, 1, 4), (3, 5, 7, True, 0)]
 DISTANCES += [(5, 5, 5, False), (3, 5, 7, False), (1, 6, 6, False)]
 
+# The shapes of x and y in a sum: alike, a mask for all queries, one row for all.
+SUMMANDS = [((B, H, L, R),) * 2, ((B, H, L, R), (B, 1, 1, R)), ((L, E), (1, E)), ((0, E), (E,)), ((), ())]
 ELEMENTWISE = [lambda draw, s=s: (draw(*s),) for s in [*shapes(E), (), (3, 0)]]
 ELEMENTWISE_BACKWARD = [lambda draw, s=s: (draw(*s), draw(*s)) for s in [*shapes(E), (), (3, 0)]]
 CASES = {
@@ -139,6 +142,7 @@ CASES = {
     ],
     "mse": [lambda draw, s=s: (draw(*s), draw(*s)) for s in [(5, 3), (1, 4), (4,), (0, 3)]],
     "mse_backward": [lambda draw, s=s: (0.7, draw(*s), draw(*s)) for s in [(5, 3), (1, 4), (4,), (0, 3)]],
+    "add": [lambda draw, x=x, y=y: (draw(*x), draw(*y)) for x, y in SUMMANDS],
     "gelu": ELEMENTWISE,
     "gelu_backward": ELEMENTWISE_BACKWARD,
     "gelu_tanh": ELEMENTWISE,
@@ -210,11 +214,15 @@ def test_every_function_that_has_a_plain_form_is_compared():
 
 
 def test_every_function_has_a_plain_form():
-    """But for those that are another one, draw random numbers, or compute none."""
+    """But for those that are another one, draw random numbers, or compute none.
+
+    The plain form of attention in blocks is that of attention, with other arguments: see below.
+    """
     functions = {name for name in functional.__all__ if inspect.isfunction(getattr(functional, name))}
     fast = {name for name in functions if not name.endswith("_plain")}
     without = {name for name in fast if f"{name}_plain" not in functions}
-    assert without == {"drawn_kept", "join_heads_backward", "relative_rows", "split_heads_backward"}
+    others = {"drawn_kept", "join_heads_backward", "relative_rows", "split_heads_backward"}
+    assert without == others | {"attention_in_blocks", "attention_in_blocks_backward"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
@@ -243,6 +251,175 @@ def test_split_and_join_are_each_others_gradient():
     assert np.isclose((split * d_output).sum(), (x * functional.split_heads_backward(d_output)).sum())
     joined, d_joined = functional.join_heads(d_output), draw(B, L, H * D)
     assert np.isclose((joined * d_joined).sum(), (d_output * functional.join_heads_backward(d_joined, H)).sum())
+
+
+class TestAttentionInBlocks:
+    """Its plain form is `attention_plain`, with the distances' scores in the mask, the heads' factors in keep."""
+
+    # What else goes into it, and l and r: blocks of 3 queries and 3 keys leave 1, 2 or nothing for the last one.
+    TERMS = ("attention_mask", "rows_of_mask", "head_mask", "table", "with_key", "dropout")
+    SIZES = ((L, R), (7, 7), (4, 6), (1, 8), (3, 3), (1, 1))
+    SIZE = 3
+
+    def arguments(self, draw, length, r, terms):
+        query, key, value = draw(B, H, length, D), draw(B, H, r, D), draw(B, H, r, D)
+        real = draw(1).real.dtype
+        made = functional.Terms()
+        if "attention_mask" in terms:  # of the first sequence nothing may be looked at, of the others some
+            looked_at = draw.kept(B, 1, 1, r) & (np.arange(B) > 0)[:, None, None, None]
+            made.attention_mask = np.where(looked_at, 0, np.finfo(real).min).astype(real)
+        if "rows_of_mask" in terms:  # a query that may look at nothing, one that may look at the last key alone
+            looked_at = draw.kept(1, 1, length, r)
+            looked_at[..., 0, :] = False
+            looked_at[..., -1, :] = np.arange(r) == r - 1
+            made.attention_mask = np.where(looked_at, 0, np.finfo(real).min).astype(real)
+        if "head_mask" in terms:
+            made.head_mask = draw(1, H, 1, 1)
+        if "table" in terms:
+            made.table, made.with_key = draw(2 * r + 1, D), "with_key" in terms
+        if "dropout" in terms:
+            made.p, made.seed = 0.4, 7
+        return query, key, value, made
+
+    def probs(self, query, key, terms):
+        """The probabilities after dropout: what comes out of values that stand for one key each."""
+        b, h, r, d = key.shape
+        each = np.zeros((b, h, r, -(-r // d) * d), query.dtype)
+        each[..., :r] = np.eye(r)
+        columns = [
+            functional.attention_in_blocks(query, key, each[..., j : j + d], terms, self.SIZE)[0]
+            for j in range(0, r, d)
+        ]
+        return np.concatenate(columns, axis=-1)[..., :r]
+
+    def keep(self, query, key, terms):
+        """The factors of dropout."""
+        kept, probs = (self.probs(query, key, dataclasses.replace(terms, seed=s)) for s in (terms.seed, None))
+        scale = 1 if terms.seed is None else 1 / (1 - terms.p)
+        keep = np.where((kept == 0) & (probs != 0), 0, scale).astype(query.real.dtype)
+        np.testing.assert_allclose(kept, probs * keep, rtol=1e-5)
+        return keep
+
+    def plain(self, query, key, value, terms, d_context):
+        """context and the five gradients, from the plain forms."""
+        keep = self.keep(query, key, dataclasses.replace(terms, head_mask=None))
+        factors = keep if terms.head_mask is None else keep * terms.head_mask
+        mask = 0 if terms.attention_mask is None else terms.attention_mask
+        key_term = key if terms.with_key else None
+        if terms.table is not None:
+            mask = mask + functional.relative_scores_plain(query, key_term, terms.table, key.shape[2])
+        mask = np.broadcast_to(mask, (B, H, query.shape[2], key.shape[2]))
+        context, probs = functional.attention_plain(query, key, value, mask, factors)
+        d_query, d_key, d_value = functional.attention_backward_plain(d_context, query, key, value, probs, factors)
+        d_factors, _ = functional.attention_context_backward_plain(d_context, probs * factors, value)
+        d_head_mask = d_table = None
+        if terms.head_mask is not None:
+            d_head_mask = (d_factors * probs * keep).sum(axis=(2, 3), keepdims=True)
+        if terms.table is not None:
+            d_scores = functional.softmax_backward_plain(d_factors * factors, probs)
+            d_query_relative, d_key_relative, d_table = functional.relative_scores_backward_plain(
+                d_scores, query, key_term, terms.table
+            )
+            d_query = d_query + d_query_relative
+            d_key = d_key if d_key_relative is None else d_key + d_key_relative
+        return context, (d_query, d_key, d_value, d_head_mask, d_table)
+
+    def blocked(self, query, key, value, terms, d_context):
+        results = functional.attention_in_blocks(query, key, value, terms, size=self.SIZE)
+        gradients = functional.attention_in_blocks_backward(
+            d_context, query, key, value, terms, *results, size=self.SIZE
+        )
+        return results[0], gradients
+
+    def compare(self, arguments, d_context, tolerance):
+        with np.errstate(all="ignore"):
+            context, gradients = self.blocked(*arguments, d_context)
+            plain, plain_gradients = self.plain(*arguments, d_context)
+        for ours, theirs in zip((context, *gradients), (plain, *plain_gradients), strict=True):
+            assert (ours is None) == (theirs is None)
+            if theirs is not None:
+                assert ours.dtype == arguments[0].dtype
+                assert ours.shape == theirs.shape
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * max(1, np.abs(theirs).max()))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+    @pytest.mark.parametrize("sizes", SIZES)
+    def test_it_is_the_plain_form(self, sizes, dtype):
+        tolerance = 3e-6 if dtype == np.float32 else 1e-13
+        for seed, terms in enumerate([(), *((term,) for term in self.TERMS[:4]), self.TERMS[2:], self.TERMS[1:]]):
+            draw = Draw(dtype, seed=seed)
+            length, r = sizes if not {"table", "with_key"} & {*terms} or sizes[0] <= sizes[1] else (sizes[1],) * 2
+            arguments = self.arguments(draw, length, r, terms)
+            self.compare(arguments, draw(B, H, length, D), tolerance)
+
+    def test_a_row_that_may_look_at_nothing_looks_at_all_keys_equally(self):
+        draw = Draw(np.float32)
+        query, key, value, terms = self.arguments(draw, 5, 7, ("attention_mask",))
+        context, row_max, log_sum = functional.attention_in_blocks(query, key, value, terms, size=3)
+        np.testing.assert_allclose(
+            context[0], np.broadcast_to(value[0].mean(1, keepdims=True), context[0].shape), rtol=1e-5
+        )
+        assert (row_max[0] == np.finfo(np.float32).min).all()
+        np.testing.assert_allclose(log_sum[0], np.log(7), rtol=1e-6)
+
+    @pytest.mark.parametrize("factor", [1e-30, 1.0, 30.0, 1e4])
+    def test_scores_of_every_size(self, factor):
+        """With large ones each row is one key's, and the largest may come first, last or between."""
+        draw = Draw(np.float64)
+        query, key, value, terms = self.arguments(draw, 8, 10, ("rows_of_mask",))
+        arguments = (query * factor, key * factor, value, terms)
+        self.compare(arguments, draw(B, H, 8, D), 1e-12)
+
+    def test_minus_infinity_forbids_too(self):
+        """Also where a whole block of keys is forbidden."""
+        draw = Draw(np.float64)
+        query, key, value, _ = self.arguments(draw, 5, 8, ())
+        forbidden = np.arange(8) < 4
+        arguments = [
+            (query, key, value, functional.Terms(np.where(forbidden, lowest, 0.0))) for lowest in (-np.inf, -1e300)
+        ]
+        d_context = draw(B, H, 5, D)
+        (context, gradients), (wanted, wanted_gradients) = (self.blocked(*these, d_context) for these in arguments)
+        np.testing.assert_array_equal(context, wanted)
+        for ours, theirs in zip(gradients[:3], wanted_gradients[:3], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    @pytest.mark.parametrize("shape", [(7,), (5, 7), (B, 1, 5, 1), (1, H, 1, 7), (B, H, 5, 7)])
+    def test_a_mask_of_any_shape_that_can_be_broadcast(self, shape):
+        draw = Draw(np.float64)
+        query, key, value, _ = self.arguments(draw, 5, 7, ())
+        self.compare((query, key, value, functional.Terms(draw(*shape))), draw(B, H, 5, D), 1e-13)
+
+    def test_the_size_of_the_blocks_changes_no_number(self):
+        draw = Draw(np.float64)
+        query, key, value, terms = self.arguments(draw, 9, 11, ("attention_mask", "table", "with_key"))
+        whole = functional.attention_in_blocks(query, key, value, terms)
+        for size in (1, 2, 5, 11):
+            for ours, theirs in zip(
+                functional.attention_in_blocks(query, key, value, terms, size), whole, strict=True
+            ):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+
+    def test_dropout_is_one_draw_for_forward_and_backward_and_another_for_another_seed(self):
+        draw = Draw(np.float64)
+        query, key, _, terms = self.arguments(draw, 7, 8, ("dropout",))
+        keep = self.keep(query, key, terms)
+        assert np.array_equal(keep, self.keep(query, key, terms))
+        assert not np.array_equal(keep, self.keep(query, key, dataclasses.replace(terms, seed=8)))
+        assert 0.2 < (keep == 0).mean() < 0.6  # p is 0.4
+        blocks = {
+            keep[head][i : i + 3, j : j + 3].tobytes() for head in np.ndindex(B, H) for i in (0, 3) for j in (0, 3)
+        }
+        assert len(blocks) > B * H * 3  # each of 24 draws for itself, 9 numbers, which may be those of another
+
+    def test_underflow_is_no_error_of_the_callers(self):
+        draw = Draw(np.float32)
+        query, key, value, terms = self.arguments(draw, 7, 8, ("attention_mask", "dropout", "table"))
+        for factor in (np.float32(1e-37), np.float32(60)):
+            with np.errstate(all="ignore"):
+                given, d_context = (query * factor, key * factor, value * factor, terms), query[..., ::-1] * factor
+            with np.errstate(all="raise", over="ignore", invalid="ignore", divide="ignore"):
+                self.blocked(*given, d_context)
 
 
 @pytest.mark.parametrize("name", CASES)

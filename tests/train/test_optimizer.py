@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from cores import num_threads
 from safetensors.numpy import load_file, save_file
 
 from numbert import BertConfig, BertForPreTraining, InputError, Parameter
@@ -123,8 +124,9 @@ def test_blocks_and_threads_change_no_bit(size, monkeypatch):
 
     whole, norm = updated()
     monkeypatch.setattr(blocks, "BLOCK", 16)
-    monkeypatch.setattr(blocks, "threads_for", lambda size: 2)
-    in_blocks, norm_in_blocks = updated()
+    monkeypatch.setattr(blocks, "SHARE", 40)
+    with num_threads(2):
+        in_blocks, norm_in_blocks = updated()
     np.testing.assert_array_equal(in_blocks, whole)
     assert norm_in_blocks == pytest.approx(norm, rel=1e-14)
 

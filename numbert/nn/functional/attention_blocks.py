@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from numbert.nn.array import Array
-from numbert.nn.functional.dropout import drawn_kept
+from numbert.nn.functional.dropout import drawn_kept, dropout
 from numbert.nn.functional.relative import rows_in_use, slanted_scores, slanted_scores_backward
 from numbert.nn.numerics import underflow_is_zero
 from numbert.nn.threads import in_threads
@@ -49,12 +49,15 @@ class Terms:
 
 
 @underflow_is_zero
-def attention_in_blocks(query: Array, key: Array, value: Array, terms: Terms) -> tuple[Array, Array, Array]:
+def attention_in_blocks(
+    query: Array, key: Array, value: Array, terms: Terms, size: int = BLOCK
+) -> tuple[Array, Array, Array]:
     """softmax(scores) value, where scores are those of `attention_scores` and of the terms.
 
     Args:
         query: [b,h,l,d]
         key, value: [b,h,r,d]
+        size: the largest number of queries, and of keys, in a block.
 
     Returns:
         context [b,h,l,d]; and for backward of each row its largest score, row_max [b,h,l,1] (real), and the
@@ -64,11 +67,13 @@ def attention_in_blocks(query: Array, key: Array, value: Array, terms: Terms) ->
     context = empty(query.shape, np.result_type(query, key, value))
     log_sum = np.empty((b, h, length, 1), context.dtype)
     row_max = np.empty(log_sum.shape, context.real.dtype)
+    # Not -inf, so that keys whose scores are all -inf add exp(-inf) and not NaN.
+    lowest = np.finfo(row_max.dtype).min
 
     def one_head(head: tuple[int, ...]) -> None:
-        block = _Blocks(query[head], key[head], head, terms)
+        block = _Blocks(query, key, head, terms, size)
         for rows in block.rows():
-            running_max = np.full((rows.stop - rows.start, 1), -np.inf, row_max.dtype)
+            running_max = np.full((rows.stop - rows.start, 1), lowest, row_max.dtype)
             total = np.zeros(running_max.shape, context.dtype)  # the sum of exp(score - running_max)
             weighted = np.zeros((len(total), d), context.dtype)  # that of exp(score - running_max) value
             for columns in block.columns():
@@ -80,10 +85,10 @@ def attention_in_blocks(query: Array, key: Array, value: Array, terms: Terms) ->
                 total *= scale
                 total += exp.sum(axis=-1, keepdims=True)
                 weighted *= scale
-                weighted += block.kept(exp, rows, columns) @ value[head][columns]
+                weighted += block.dropped(exp, block.kept(rows, columns)) @ value[head][columns]
                 running_max = larger_max
             weighted /= total
-            context[head][rows] = weighted if block.head_mask is None else weighted * block.head_mask
+            context[head][rows] = block.masked(weighted)
             row_max[head][rows], log_sum[head][rows] = running_max, np.log(total)
 
     in_threads(one_head, np.ndindex(b, h))
@@ -100,13 +105,14 @@ def attention_in_blocks_backward(
     context: Array,
     row_max: Array,
     log_sum: Array,
+    size: int = BLOCK,
 ) -> tuple[Array, Array, Array, Array | None, Array | None]:
     """d_context [b,h,l,d] -> d_query [b,h,l,d], d_key and d_value [b,h,r,d], and those of two terms.
 
     These are d_head_mask [b,h,1,1] and d_table [2p-1,d], each None without its term.
 
     Args:
-        query, key, value, terms: as in forward.
+        query, key, value, terms, size: as in forward.
         context, row_max, log_sum: what forward returned.
     """
     b, h, _, d = query.shape
@@ -118,7 +124,7 @@ def attention_in_blocks_backward(
     d_tables = None if terms.table is None else np.zeros((b, h, *terms.table.shape), context.dtype)
 
     def one_head(head: tuple[int, ...]) -> None:
-        block = _Blocks(query[head], key[head], head, terms)
+        block = _Blocks(query, key, head, terms, size)
         for rows in block.rows():
             d_rows = d_context[head][rows]  # [L,d]
             # The sum over a row of probs * d_probs, which softmax's backward subtracts.
@@ -129,9 +135,10 @@ def attention_in_blocks_backward(
                 probs -= log_sum[head][rows]
                 np.exp(probs, out=probs)
                 d_probs = d_rows @ value[head][columns].T  # [L,d] @ [d,R] -> [L,R]
-                # context = kept(probs) * head_mask @ value
-                d_value[head][columns] += block.masked(block.kept(probs, rows, columns)).T @ d_rows
-                d_probs = block.kept(d_probs, rows, columns)
+                # context = dropped(probs) * head_mask @ value
+                kept = block.kept(rows, columns)
+                d_value[head][columns] += block.masked(block.dropped(probs, kept)).T @ d_rows
+                d_probs = block.dropped(d_probs, kept)
                 d_head_mask[head] += np.einsum("lr,lr->", d_probs, probs)
                 d_scores = block.masked(d_probs)
                 d_scores -= total
@@ -158,73 +165,71 @@ def attention_in_blocks_backward(
 class _Blocks:
     """The blocks of one sequence and head: of l queries [l,d] and r keys [r,d]."""
 
-    def __init__(self, query: Array, key: Array, head: tuple[int, ...], terms: Terms) -> None:
-        self.query, self.key, self.head, self.terms = query, key, head, terms
+    def __init__(self, query: Array, key: Array, head: tuple[int, ...], terms: Terms, size: int) -> None:
+        shape = (*query.shape[:3], key.shape[2])  # [b,h,l,r]
+        self.query, self.key, self.head, self.terms, self.size = query[head], key[head], head, terms, size
         self.scale = query.real.dtype.type(1 / math.sqrt(query.shape[-1]))
-        self.mask = _of_head(terms.attention_mask, head)  # [l,r] or [1,r]
-        self.head_mask = _of_head(terms.head_mask, head)  # [1,1]
+        self.mask = self.head_mask = None
+        if terms.attention_mask is not None:
+            self.mask = np.broadcast_to(terms.attention_mask, shape)[head]  # [l,r]
+        if terms.head_mask is not None:
+            self.head_mask = np.broadcast_to(terms.head_mask, (*shape[:2], 1, 1))[head]  # [1,1]
 
     def rows(self) -> Iterator[slice]:
         """The blocks of queries."""
-        return _blocks(len(self.query))
+        return self.slices(len(self.query))
 
     def columns(self) -> Iterator[slice]:
         """The blocks of keys."""
-        return _blocks(len(self.key))
+        return self.slices(len(self.key))
+
+    def slices(self, length: int) -> Iterator[slice]:
+        """0 to length in blocks."""
+        return (slice(start, min(start + self.size, length)) for start in range(0, length, self.size))
 
     def scores(self, rows: slice, columns: slice) -> Array:
         """The scores of a block [L,R], a new array."""
         scores = (self.query[rows] * self.scale) @ self.key[columns].T  # [L,d] @ [d,R] -> [L,R]
         if self.terms.table is not None:
             query, key = self.query[None, None, rows], self.key[None, None, columns]
-            scores += slanted_scores(query, key if self.terms.with_key else None, self.distances(rows, columns))[
-                0, 0
-            ]
+            distances = self.distances(self.terms.table, rows, columns)
+            scores += slanted_scores(query, key if self.terms.with_key else None, distances)[0, 0]
         if self.mask is not None:
-            scores += self.mask[rows if len(self.mask) > 1 else slice(None), columns]
+            scores += self.mask[rows, columns]
         return scores
 
-    def distances(self, rows: slice, columns: slice) -> Array:
-        """The rows of the table that a block uses, the largest distance first, a view [L+R-1,d]."""
-        assert self.terms.table is not None
+    def distances(self, table: Array, rows: slice, columns: slice) -> Array:
+        """The rows of a table [2p-1,d] that a block uses, the largest distance first, a view [L+R-1,d]."""
         first = len(self.key) - len(self.query) + rows.start - columns.start  # of the first query to the first key
-        return rows_in_use(self.terms.table, first, rows.stop - rows.start, columns.stop - columns.start)
+        return rows_in_use(table, first, rows.stop - rows.start, columns.stop - columns.start)
 
     def distances_backward(
         self, d_scores: Array, rows: slice, columns: slice, d_query: Array, d_key: Array, d_table: Array
     ) -> None:
         """Adds to the gradients of a block's queries [L,d] and keys [R,d], and to that of the table."""
+        assert self.terms.table is not None
         query, key = self.query[None, None, rows], self.key[None, None, columns]
-        d_rows = _Blocks(self.query, self.key, self.head, Terms(table=d_table)).distances(rows, columns)
-        d_query_block, d_key_block, d_rows_block = slanted_scores_backward(
-            d_scores[None, None], query, key if self.terms.with_key else None, self.distances(rows, columns)
+        distances = self.distances(self.terms.table, rows, columns)
+        d_query_block, d_key_block, d_distances = slanted_scores_backward(
+            d_scores[None, None], query, key if self.terms.with_key else None, distances
         )
         d_query += d_query_block[0, 0]
-        d_rows += d_rows_block
         if d_key_block is not None:
             d_key += d_key_block[0, 0]
+        d_rows = self.distances(d_table, rows, columns)
+        d_rows += d_distances
 
-    def kept(self, probs: Array, rows: slice, columns: slice) -> Array:
-        """Dropout of a block [L,R], with a generator of its own, so that backward draws the same."""
+    def kept(self, rows: slice, columns: slice) -> Array | None:
+        """Which probabilities of a block dropout keeps, bool [L,R]. Each block has a generator of its own."""
         if self.terms.seed is None:
-            return probs
+            return None
         rng = np.random.default_rng((self.terms.seed, *self.head, rows.start, columns.start))
-        factor = drawn_kept(probs.shape, self.terms.p, rng) * probs.real.dtype.type(
-            1 / (1 - self.terms.p) if self.terms.p < 1 else 0
-        )
-        return probs * factor
+        return drawn_kept((rows.stop - rows.start, columns.stop - columns.start), self.terms.p, rng)
+
+    def dropped(self, probs: Array, kept: Array | None) -> Array:
+        """Dropout of a block [L,R]: a new array, or probs itself without dropout."""
+        return probs if kept is None else dropout(probs, kept, self.terms.p)
 
     def masked(self, probs: Array) -> Array:
         """The product with the head's mask: a new array, or probs itself without a mask."""
         return probs if self.head_mask is None else probs * self.head_mask
-
-
-def _of_head(term: Array | None, head: tuple[int, ...]) -> Array | None:
-    """The part of a term that is broadcast to [b,h,...]."""
-    if term is None:
-        return None
-    return term[tuple(0 if size == 1 else index for size, index in zip(term.shape, head, strict=False))]
-
-
-def _blocks(length: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, length)) for start in range(0, length, BLOCK))

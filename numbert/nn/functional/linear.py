@@ -11,7 +11,7 @@ import numpy as np
 from numbert.nn.array import Array
 from numbert.nn.numerics import underflow_is_zero
 from numbert.nn.products import matmul
-from numbert.nn.switches import remembering
+from numbert.nn.switches import inferring
 from numbert.nn.workspace import empty
 
 # Below so many rows W x^T is computed in place of x W^T: with AVX-512 in three quarters of the time (a forward
@@ -41,7 +41,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     # One product over all rows: a stack of matrices would be many small products.
     rows = x.reshape(-1, x.shape[-1])  # [n,in]
     y = empty((len(rows), len(weight)), np.result_type(x, weight))  # [n,out]
-    if len(rows) < FEW_ROWS and not remembering():
+    if len(rows) < FEW_ROWS and inferring():
         y[...] = matmul(weight, rows.T).T  # ([out,in] @ [in,n])^T
     else:
         matmul(rows, weight.T, out=y)  # [n,in] @ [in,out]
