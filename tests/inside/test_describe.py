@@ -67,9 +67,11 @@ class TestShapes:
         )
         modules = {name for name, _ in numbert.BertModel(tiny.config(num_hidden_layers=12)).named_modules()}
         listed = {re.sub(r"/.*", "", name) for name in names}
-        # A ModuleList has no output of its own, and what is not given is not masked.
+        # A ModuleList has no output of its own, what is not given is not masked, and short texts need no blocks.
         attentions = [f"encoder.layer.{i}.attention.self" for i in range(12)]
-        without = {"encoder.layer"} | {f"{name}.{mask}" for name in attentions for mask in ("mask", "head_mask")}
+        without = {"encoder.layer"} | {
+            f"{name}.{mask}" for name in attentions for mask in ("mask", "head_mask", "in_blocks")
+        }
         assert modules - listed == without
 
     def test_numbers_are_those_of_a_real_run(self):

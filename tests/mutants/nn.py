@@ -603,8 +603,12 @@ MUTANTS = [
     Mutant(
         "gelu-of-infinity",
         "nn/functional/gelu.py",
-        "    np.minimum(x, a, out=a)  # since inf * Q(inf) would be inf * 0\n    np.abs(a, out=a)",
-        "    np.abs(x, out=a)",
+        (
+            "a = np.full_like(x, 1e30)\n"
+            "    np.minimum(x, a, out=a)  # since inf * Q(inf) would be inf * 0\n"
+            "    np.abs(a, out=a)"
+        ),
+        "a = np.abs(x)",
         "inf * 0 is NaN, where the limit is infinity",
         tests=(PLAIN, FUNCTIONAL),
     ),
