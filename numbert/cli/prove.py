@@ -49,6 +49,7 @@ def add_to(commands: Commands) -> None:
         ("--layers", "N", "layers (12)"),
         ("--heads", "H", "attention heads (a 64th of the width)"),
         ("--intermediate-size", "F", "width within the feed-forward network (4 times the width)"),
+        ("--positions", "P", "the longest length that the position table allows (512)"),
     ):
         p.add_argument(option, type=int, metavar=letter, help=meaning)
     p.add_argument("--plot", type=Path, metavar="X.svg", help="draw it, too, as a new .svg or .png file")
@@ -135,10 +136,10 @@ def _config(options: argparse.Namespace) -> BertConfig | None:
     """The configuration that the sizes make, or None if no size was given."""
     from numbert.config import BertConfig
 
-    sizes = (options.vocab_size, options.hidden_size, options.layers, options.heads, options.intermediate_size)
-    if all(size is None for size in sizes):
+    vocab_size, e, layers = options.vocab_size, options.hidden_size, options.layers
+    heads, f, positions = options.heads, options.intermediate_size, options.positions
+    if all(size is None for size in (vocab_size, e, layers, heads, f, positions)):
         return None
-    vocab_size, e, layers, heads, f = sizes
     e = 768 if e is None else e
     return BertConfig(
         vocab_size=28996 if vocab_size is None else vocab_size,
@@ -146,6 +147,7 @@ def _config(options: argparse.Namespace) -> BertConfig | None:
         num_hidden_layers=12 if layers is None else layers,
         num_attention_heads=max(1, e // 64) if heads is None else heads,
         intermediate_size=4 * e if f is None else f,
+        max_position_embeddings=512 if positions is None else positions,
     )
 
 

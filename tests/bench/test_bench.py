@@ -331,7 +331,7 @@ def test_the_command_takes_the_models_sizes_and_what_is_not_said_follows_from_th
         return BenchResult(1, 1, {})
 
     monkeypatch.setattr("numbert.bench.bench", noting)
-    for options in ("", "--hidden-size 128", "--heads 6 --intermediate-size 9 --vocab-size 7"):
+    for options in ("", "--hidden-size 128", "--heads 6 --intermediate-size 9 --vocab-size 7 --positions 640"):
         with pytest.raises(SystemExit, match="0"):
             main(["bench", *options.split(), "--json"])
         assert json.loads(capsys.readouterr().out)["races"] == []
@@ -340,6 +340,7 @@ def test_the_command_takes_the_models_sizes_and_what_is_not_said_follows_from_th
     sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
     assert [getattr(narrow, size) for size in sizes] == [12, 128, 2, 512, 28996]
     assert [getattr(named, size) for size in sizes] == [12, 768, 6, 9, 7]
+    assert (narrow.max_position_embeddings, named.max_position_embeddings) == (512, 640)
 
 
 @pytest.mark.live
