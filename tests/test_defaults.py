@@ -183,9 +183,9 @@ DEFAULTS = {
     "BertForMultipleChoice.backward": {"d_loss": 1.0},
     "numbert.inside.inspect.inspect": {"model_class": None},
     "AdamW": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "bias_correction": True},
-    "embed": {"batch_size": 32, "progress": False, "on_cut": None},
+    "embed": {"batch_size": 64, "progress": False, "on_cut": None},
     "generate_text": {"max_new_tokens": 20, "on_piece": None},
-    "fill_mask": {"top_k": 5, "batch_size": 32, "progress": False},
+    "fill_mask": {"top_k": 5, "batch_size": 64, "progress": False},
     "gradcheck": {
         "seed": 0,
         "method": "auto",
@@ -430,7 +430,7 @@ class TestInference:
         return bert_tokenizer({word: index for index, word in enumerate(words)})
 
     @pytest.mark.parametrize("function", [numbert.embed, numbert.fill_mask])
-    def test_32_texts_at_a_time_and_nothing_shown(self, function, tokenizer, monkeypatch, capsys):
+    def test_64_texts_at_a_time_and_nothing_shown(self, function, tokenizer, monkeypatch, capsys):
         model = BertForPreTraining(tiny.config()).eval()
         forward, sizes = model.bert.forward, []
 
@@ -440,7 +440,7 @@ class TestInference:
 
         monkeypatch.setattr(model.bert, "forward", counting)
         assert len(function(model, tokenizer, ["[MASK]"] * 70)) == 70
-        assert sizes == [32, 32, 6]
+        assert sizes == [64, 6]
         assert capsys.readouterr() == ("", "")
 
     def test_five_guesses(self, tokenizer):

@@ -70,10 +70,10 @@ def texts_races(config: BertConfig, count: int, rounds: int, seed: int, progress
     model = BertForMaskedLM(config, seed=seed).eval()
 
     def vectors() -> dict[str, Array]:
-        return {"vectors": embed(model, tokenizer, texts, BATCH)}
+        return {"vectors": embed(model, tokenizer, texts)}
 
     def guesses() -> dict[str, Array]:
-        filled = fill_mask(model, tokenizer, texts, TOP_K, BATCH)
+        filled = fill_mask(model, tokenizer, texts, TOP_K)
         return {"log_probs": np.log([[guess.probability for guess in one.masks[0]] for one in filled])}
 
     works = {

@@ -20,9 +20,10 @@ from numbert.nn.switches import keeping_saved, remembering
 from numbert.nn.threads import blas, in_threads, threads_here
 from numbert.nn.workspace import workspace
 
-# A thread computes parts of a batch of so many tokens: with fewer the weights are read more often than they are
-# worth, with more the activations do not fit into the caches.
-FEWEST_ROWS, MOST_ROWS = 32, 512
+# A thread computes parts of a batch of at least so many tokens, and of about so many numbers of [b,l,e]. With fewer
+# the weights are read, and the interpreter lock changes hands, more often than is worth it; with more the
+# activations do not fit into the caches. (512 tokens are best where e is 768, 1,024 where it is 384.)
+FEWEST_ROWS, MOST_NUMBERS = 32, 400_000
 
 
 class BertEncoder(Module):
@@ -41,6 +42,7 @@ class BertEncoder(Module):
         for number, heads in config.pruned_heads.items():
             self.layer[number].attention.prune_heads(heads)
         self.gradient_checkpointing = config.gradient_checkpointing
+        self.hidden_size = config.hidden_size
         self.is_decoder = config.is_decoder
         self.relative = config.position_embedding_type != "absolute"
 
@@ -139,8 +141,12 @@ class BertEncoder(Module):
         threads = threads_here()
         if threads == 1 or b == 1 or b * length < 2 * FEWEST_ROWS or not blas.obeys() or self.watched():
             return [slice(None)]
-        count = min(b, b * length // FEWEST_ROWS, threads * -(-b * length // (threads * MOST_ROWS)))
+        count = min(b, b * length // FEWEST_ROWS, threads * -(-b * length // (threads * self.most_rows())))
         return [slice(b * i // count, b * (i + 1) // count) for i in range(count)]
+
+    def most_rows(self) -> int:
+        """Returns how many tokens a thread computes at a time, if a sequence has no more."""
+        return max(FEWEST_ROWS, MOST_NUMBERS // self.hidden_size)
 
     def watched(self) -> bool:
         """Returns whether the batch runs whole: something is remembered or drawn, or a hook is to see it."""
@@ -223,7 +229,7 @@ class BertEncoder(Module):
                 np.ones((1, length)), (1, length), hidden_states.dtype, is_decoder=True
             )
 
-        in_threads(run, packs(tokens, MOST_ROWS, threads_here(), causal_mask))
+        in_threads(run, packs(tokens, self.most_rows(), threads_here(), causal_mask))
         all_hidden_states = tuple(state.reshape(b, length, e) for state in states)
         return BaseModelOutput(
             all_hidden_states[-1], hidden_states=all_hidden_states if output_hidden_states else None

@@ -31,7 +31,7 @@ def add_to(commands: Commands) -> None:
     p = commands.add("embed", _embed, "a vector for each text, the mean of its tokens' last hidden states")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
     p.add_argument("--output", type=Path, metavar="X.npy", help="write a new .npy file and print no numbers")
-    p.add_argument("--batch-size", type=int, default=32, metavar="B", help="texts at a time (32)")
+    p.add_argument("--batch-size", type=int, default=64, metavar="B", help="texts at a time (64)")
     _takes_model(p)
     gives_json(p)
 

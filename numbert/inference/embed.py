@@ -24,7 +24,7 @@ def embed(
     model: BertPreTrainedModel,
     tokenizer: Tokenizer,
     texts: str | Iterable[str | Pair],
-    batch_size: int = 32,
+    batch_size: int = 64,
     progress: bool = False,
     on_cut: Callable[[list[int]], None] | None = None,
 ) -> Array:

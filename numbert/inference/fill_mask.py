@@ -56,7 +56,7 @@ def fill_mask(
     tokenizer: Tokenizer,
     texts: str | Iterable[str],
     top_k: int = 5,
-    batch_size: int = 32,
+    batch_size: int = 64,
     progress: bool = False,
 ) -> list[FilledMask]:
     """Finds the top_k most probable pieces for every [MASK] in every text. Only masked positions are decoded.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numbert.nn.array import Array
-from numbert.nn.threads import blas, get_num_threads
+from numbert.nn.threads import blas, get_num_threads, threads_here
 from numbert.nn.workspace import empty
 
 
@@ -18,6 +18,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
         out = empty(shape, np.result_type(a, b))
+    if threads_here() == 1 < get_num_threads():  # a share of in_threads: the BLAS has one thread already
+        return np.matmul(a, b, out=out)
     with blas.limited_to(get_num_threads()):
-        np.matmul(a, b, out=out)
-    return out
+        return np.matmul(a, b, out=out)
