@@ -20,8 +20,8 @@ from numbert.nn.switches import keeping_saved, remembering
 from numbert.nn.threads import blas, in_threads, threads_here
 from numbert.nn.workspace import workspace
 
-# A thread computes parts of a batch of at least so many tokens, and of about so many numbers of [b,l,e]. With fewer
-# the weights are read, and the interpreter lock changes hands, more often than is worth it; with more the
+# A thread computes parts of a batch of at least so many tokens, and of about so many numbers of [b,l,e]. With
+# fewer the weights are read, and the interpreter lock changes hands, more often than is worth it; with more the
 # activations do not fit into the caches. (512 tokens are best where e is 768, 1,024 where it is 384.)
 FEWEST_ROWS, MOST_NUMBERS = 32, 400_000
 
