@@ -262,7 +262,7 @@ numbert.set_num_threads(3)
 
 def shared():
     together, who = threading.Barrier(3), []
-    in_threads(lambda piece: (together.wait(5), who.append(threading.get_ident())), range(3))
+    in_threads(lambda piece: (together.wait(30), who.append(threading.get_ident())), range(3))
     return len(set(who)) == 3
 
 assert shared()
