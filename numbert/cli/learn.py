@@ -110,6 +110,14 @@ def _add_pretrain_options(p: argparse.ArgumentParser) -> None:
         )
 
     p.add_argument("text", nargs="*", type=Path, metavar="TEXT", help="text files (default: docs on this machine)")
+    p.add_argument(
+        "--held-out",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FILE",
+        help="text files to hold out whole (default: a twentieth of all documents)",
+    )
     p.add_argument("--output", type=Path, default=NEW_MODEL, metavar="DIR", help=f"the run's folder ({NEW_MODEL})")
     p.add_argument("--resume", action="store_true", help="go on with the run in DIR, if there is one")
     p.add_argument("--init", type=Path, metavar="DIR", help="begin from the weights and vocabulary of a model")

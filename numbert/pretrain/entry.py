@@ -41,6 +41,7 @@ def pretrain(
     *,
     resume: bool = False,
     init: str | Path | None = None,
+    held_out: str | Path | Iterable[str | Path] = (),
     save_every: int | None = None,
     eval_every: int | None = None,
     keep: int = 2,
@@ -62,6 +63,8 @@ def pretrain(
             that are not given are the run's; those that are given must be the same as the run's.
         init: a model folder, to begin from its weights, vocabulary and sizes instead of new ones (see
             `Beginning.model`).
+        held_out: files to hold out whole, such as the books of some authors; by default a twentieth of the
+            documents of all texts is held out, drawn at random.
         save_every: steps between checkpoints; by default a tenth of the steps, at most 500.
         eval_every: steps between evaluations on held-out documents; by default save_every.
         keep: how many of the latest checkpoints stay. The best one stays too.
@@ -76,7 +79,7 @@ def pretrain(
         KeyboardInterrupt: Ctrl-C or SIGTERM came. During training a checkpoint and the model are saved first.
         OSError: the disk is full, or the machine failed otherwise; the checkpoints that were there stay.
     """
-    texts = [texts] if isinstance(texts, str | Path) else list(texts)
+    texts, held_out = ([x] if isinstance(x, str | Path) else list(x) for x in (texts, held_out))
     given = {"steps": steps, "seed": seed} | settings
     given = {name: value for name, value in given.items() if value is not None}
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(Settings)})
@@ -94,7 +97,7 @@ def pretrain(
         show = Progress(progress and processes.first)
         if processes.first:
             beginning = None if init is None else Beginning.of(Path(init))
-            opened = _opened(texts, Path(output), given, beginning, resume, processes.size, show)
+            opened = _opened(texts, held_out, Path(output), given, beginning, resume, processes.size, show)
             run = stack.enter_context(opened)
         processes.wait_for_first()
         if not processes.first:
@@ -126,6 +129,7 @@ def pretrain(
 @contextlib.contextmanager
 def _opened(
     texts: Sequence[str | Path],
+    held_out: Sequence[str | Path],
     folder: Path,
     given: dict[str, Any],
     beginning: Beginning | None,
@@ -138,7 +142,7 @@ def _opened(
         with locked(folder):
             run = PretrainRun.read(folder)
             run.clean()
-            corpus = find_corpus(texts) if texts else None
+            corpus = find_corpus(texts, held_out) if texts or held_out else None
             run.refuse_difference(given)
             if beginning is not None:
                 run.refuse_other_beginning(beginning)
@@ -147,7 +151,10 @@ def _opened(
             run.settings.check(processes)
             if not run.data.exists():
                 if corpus is None:
-                    corpus = find_corpus([file.path for file in run.files])
+                    stored = run.corpus
+                    corpus = find_corpus(
+                        [file.path for file in stored.files], [file.path for file in stored.held_out]
+                    )
                     run.refuse_other_text(corpus)
                 _prepare(run, corpus, show)
             yield run
@@ -157,8 +164,8 @@ def _opened(
     _refuse_model(settings, beginning)
     with new_folder(folder):
         show.say("Reading ...")
-        corpus = find_corpus(texts)
-        run = PretrainRun.begin_with(folder, settings, corpus.files, beginning)
+        corpus = find_corpus(texts, held_out)
+        run = PretrainRun.begin_with(folder, settings, corpus, beginning)
         _prepare(run, corpus, show)
         yield run
 

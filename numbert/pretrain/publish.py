@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numbert.pretrain.evaluation import Scores
 from numbert.pretrain.held_out import HeldOut
 from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
+from numbert.text.corpus import TextFile
 from numbert.text.prepare import Data
 from numbert.train.snapshot import STATE
 from numbert.train.state import State
@@ -89,8 +91,9 @@ def _card(
     commands = "\n".join(_command(one, number) for number, one in enumerate(runs, start=1))
     pictures = "\n\n".join(f"![curves of run-{number}](curves-{number}.png)" for number in range(1, len(runs) + 1))
     beginning = "from nothing" if runs[0].init is None else f"from {runs[0].init.folder.name}"
-    texts = (f"{Path(file.path).name} (SHA-256 {file.sha256[:16]}...)" for file in run.files)
-    source = ", ".join(texts) or "the documentation on the machine"
+    source = _names(run.corpus.files) or "the documentation on the machine"
+    if run.corpus.held_out:
+        source += f"; held out: {_names(run.corpus.held_out)}"
     return f"""# Model card
 
 A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.num_attention_heads} heads, \
@@ -136,6 +139,10 @@ of which {data.counts.repeated_sentences:,} are the same as one before ({data.co
 """  # noqa: E501
 
 
+def _names(files: Sequence[TextFile]) -> str:
+    return ", ".join(f"{Path(file.path).name} (SHA-256 {file.sha256[:16]}...)" for file in files)
+
+
 def _with_beginnings(run: PretrainRun) -> list[PretrainRun]:
     """The run that this one began from, the one that that began from, ..., and this one at last."""
     runs = [run]
@@ -146,7 +153,11 @@ def _with_beginnings(run: PretrainRun) -> list[PretrainRun]:
 
 def _command(run: PretrainRun, number: int) -> str:
     """What to type for such a run: every setting that is not the default."""
-    words = ["numbert", "pretrain", *(Path(file.path).name for file in run.files), "--output", f"run-{number}"]
+    learned, held_out = ([Path(file.path).name for file in x] for x in (run.corpus.files, run.corpus.held_out))
+    words = ["numbert", "pretrain", *learned]
+    if held_out:
+        words += ["--held-out", *held_out]
+    words += ["--output", f"run-{number}"]
     sizes = ("vocab_size", "hidden_size", "layers", "heads") if run.init else ()
     if run.init:
         words += ["--init", f"run-{number - 1}" if number > 1 else run.init.folder.name]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from numbert.errors import InputError
+from numbert.errors import InputError, abridged
 from numbert.pretrain.beginning import Beginning
 from numbert.pretrain.settings import Settings
 from numbert.text.corpus import Corpus, TextFile
@@ -18,10 +18,10 @@ from numbert.train.run import Run
 
 @dataclass(frozen=True)
 class PretrainRun(Run):
-    """A run whose run.json has "settings", "text" (the files) and "init" (the model to begin from, or null)."""
+    """A run whose run.json has "settings", "text" and "held_out" (files), and "init" (the model to begin from)."""
 
     def __post_init__(self) -> None:
-        _ = self.settings, self.files, self.init  # a run.json that is not whole is refused at once
+        _ = self.settings, self.corpus, self.init  # a run.json that is not whole is refused at once
 
     @cached_property
     def settings(self) -> Settings:
@@ -29,9 +29,13 @@ class PretrainRun(Run):
         return Settings(**self.values["settings"])
 
     @cached_property
-    def files(self) -> tuple[TextFile, ...]:
-        """The text files that the run learns from; none for the documentation on this machine."""
-        return tuple(TextFile(**file) for file in self.values["text"])
+    def corpus(self) -> Corpus:
+        """The text files of the run, as they were when it began."""
+        held_out = self.values.get("held_out", ())  # the first runs did not say
+        return Corpus(
+            files=tuple(TextFile(**file) for file in self.values["text"]),
+            held_out=tuple(TextFile(**file) for file in held_out),
+        )
 
     @cached_property
     def init(self) -> Beginning | None:
@@ -39,14 +43,13 @@ class PretrainRun(Run):
         return None if self.values["init"] is None else Beginning(**self.values["init"])
 
     @classmethod
-    def begin_with(
-        cls, folder: Path, settings: Settings, files: tuple[TextFile, ...], init: Beginning | None
-    ) -> Self:
+    def begin_with(cls, folder: Path, settings: Settings, corpus: Corpus, init: Beginning | None) -> Self:
         """Begins a run in a folder of its own (see `new_folder`): writes its run.json."""
         return cls.begin(
             folder,
             settings.to_dict(),
-            text=[dataclasses.asdict(file) for file in files],
+            text=[dataclasses.asdict(file) for file in corpus.files],
+            held_out=[dataclasses.asdict(file) for file in corpus.held_out],
             init=None if init is None else dataclasses.asdict(init),
         )
 
@@ -68,16 +71,26 @@ class PretrainRun(Run):
         """Refuses to go on with a run from another text.
 
         Raises:
-            InputError: a file is not the run's, or one of the run's is left out; the message names it.
+            InputError: a file is not the run's, is learned from in place of held out or the other way round, or
+                one of the run's is left out; the message names it.
         """
-        stored_files = {file.sha256: file.path for file in self.files}
-        for file in corpus.files:
-            if file.sha256 not in stored_files:
-                relation = "has changed since" if file.path in stored_files.values() else "is not the text of"
-                source = ", ".join(stored_files.values()) or "the documentation on this machine"
-                raise InputError(f"{file.path} {relation} the run of {self.folder}, which is from {source}")
-        if missing := set(stored_files) - {file.sha256 for file in corpus.files}:
-            names = ", ".join(stored_files[digest] for digest in sorted(missing))
+        learned = {file.sha256: file.path for file in self.corpus.files}
+        held_out = {file.sha256: file.path for file in self.corpus.held_out}
+        stored, paths = learned | held_out, {*learned.values(), *held_out.values()}
+        for files, here, there in (
+            (corpus.files, learned, "holds it out"),
+            (corpus.held_out, held_out, "learns from it"),
+        ):
+            for file in files:
+                if file.sha256 not in stored:
+                    relation = "has changed since" if file.path in paths else "is not the text of"
+                    raise InputError(
+                        f"{file.path} {relation} the run of {self.folder}, which is from {self.corpus.source}"
+                    )
+                if file.sha256 not in here:
+                    raise InputError(f"{file.path} is on the other side: the run of {self.folder} {there}")
+        if missing := set(stored) - {file.sha256 for file in (*corpus.files, *corpus.held_out)}:
+            names = abridged([stored[digest] for digest in sorted(missing)])
             raise InputError(
                 f"the run of {self.folder} is also from {names}; leave all texts out, or give them all"
             )

@@ -98,21 +98,23 @@ class Corpus:
 
     Attributes:
         files: the user's files; none stand for the documentation on this machine.
+        held_out: the files that are not learned from; none where documents of the others are to be held out.
     """
 
     files: tuple[TextFile, ...]
+    held_out: tuple[TextFile, ...] = ()
 
     @property
     def source(self) -> str:
         """What the text is, for a message."""
         if not self.files:
             return "the documentation of Python and its scientific packages on this machine"
-        return ", ".join(file.path for file in self.files)
+        return abridged([file.path for file in (*self.files, *self.held_out)])
 
     @property
     def size(self) -> int | None:
         """The size of all files in bytes; None for the documentation on this machine."""
-        return sum(file.size for file in self.files) if self.files else None
+        return sum(file.size for file in (*self.files, *self.held_out)) if self.files else None
 
     @cached_property
     def form(self) -> Form:
@@ -121,13 +123,14 @@ class Corpus:
         Raises:
             InputError: all text is one document.
         """
-        if len(self.files) == 1 and not _has_a_blank_line(self.files[0].path):
+        files = (*self.files, *self.held_out)
+        if len(files) == 1 and not _has_a_blank_line(files[0].path):
             raise InputError(
                 f"{self.source} is one document, as none of its lines is blank; next-sentence prediction takes "
                 "half of its second segments from another document: part documents by blank lines, or give more "
                 "files"
             )
-        forms = [(file.path, _has_a_sentence_in_each_line(file.path)) for file in self.files]
+        forms = [(file.path, _has_a_sentence_in_each_line(file.path)) for file in files]
         given = (last for path, by_line in forms for last in _given_ends(path, by_line))
         lengths = ((len(p), by_line) for path, by_line in forms for p, _ in _paragraphs(path, by_line))
         paragraphs = sentences = 0
@@ -144,7 +147,7 @@ class Corpus:
             sentences=min(SENTENCES, max(FEWEST_SENTENCES, sentences // DOCUMENTS_WANTED)),
         )
 
-    def sentences(self) -> Iterator[str]:
+    def sentences(self, held_out: bool = False) -> Iterator[str]:
         """The stream of sentences: strings, each a sentence, and "" after the last sentence of a document.
 
         Files are read as they are needed, line by line, never whole. They have one of two forms:
@@ -158,16 +161,19 @@ class Corpus:
         Text without any blank line is one document. Where the text has fewer than 20 documents, text of both forms
         is cut into documents of a twentieth of all sentences, but of at least 5.
 
+        Args:
+            held_out: False reads `files`, True reads the files that are held out.
+
         Raises:
             InputError: all text is one document.
         """
-        if not self.files:
+        if not (self.files or held_out):
             for document in documentation():
                 yield from document
                 yield END_OF_DOCUMENT
             return
         form = self.form
-        for path in (file.path for file in self.files):
+        for path in (file.path for file in (self.held_out if held_out else self.files)):
             by_line = path in form.by_line
             gathered = 0
             for paragraph, last in _paragraphs(path, by_line):
@@ -178,21 +184,26 @@ class Corpus:
                     gathered = 0
 
 
-def find_corpus(paths: Sequence[str | Path] = ()) -> Corpus:
+def find_corpus(paths: Sequence[str | Path] = (), held_out: Sequence[str | Path] = ()) -> Corpus:
     """Takes files as the text to learn from, and reads each once to see that it is text.
 
     Args:
         paths: the files; without any, the text is the documentation on this machine.
+        held_out: files to hold out whole, in place of documents of the others.
 
     Raises:
-        InputError: a file does not exist, is a folder, is empty, is given twice or is not UTF-8 text.
+        InputError: a file does not exist, is a folder, is empty, is given twice or is not UTF-8 text; or files
+            are held out from the documentation on this machine.
     """
-    files = tuple(_checked(Path(path)) for path in paths)
-    for index, file in enumerate(files):
-        for other in files[:index]:
-            if file.sha256 == other.sha256:
-                raise InputError(f"{file.path} and {other.path} are the same text; give it once")
-    return Corpus(files)
+    if held_out and not paths:
+        raise InputError("files can be held out only where others are given to learn from")
+    files = [_checked(Path(path)) for path in (*paths, *held_out)]
+    seen: dict[str, str] = {}
+    for file in files:
+        if file.sha256 in seen:
+            raise InputError(f"{file.path} and {seen[file.sha256]} are the same text; give it once")
+        seen[file.sha256] = file.path
+    return Corpus(tuple(files[: len(paths)]), tuple(files[len(paths) :]))
 
 
 def _checked(path: Path) -> TextFile:

@@ -135,7 +135,7 @@ def prepare(
         corpus: the text.
         folder: the folder to make, which does not exist yet. What an interrupted call left behind is removed.
         vocab_size: the most pieces of the vocabulary.
-        seed: decides which documents are held out.
+        seed: decides which documents are held out, where the corpus holds out no files.
         show: where to report.
         tokenizer: the tokenizer to use; by default one is learned from the text.
 
@@ -146,7 +146,7 @@ def prepare(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        counts, too_short = _write_sentences(corpus, unfinished / "sentences.txt", show)
+        counts, learned, too_short = _write_sentences(corpus, unfinished / "sentences.txt", show)
         show.say(
             f"Text: {counts.megabytes:.2f} MB from {corpus.source}: {counts.documents:,} documents, "
             f"{counts.sentences:,} sentences ({counts.repeated_sentences:,} of them, and "
@@ -155,7 +155,10 @@ def prepare(
         )
         if corpus.files:
             show.say(f"Form: {corpus.form}")
-        held_out = _held_out(counts.documents, generator(seed, Purpose.DOCUMENTS))
+        if corpus.held_out:
+            held_out = frozenset(range(learned, counts.documents))
+        else:
+            held_out = _held_out(counts.documents, generator(seed, Purpose.DOCUMENTS))
         if tokenizer is None:
             tokenizer = train_tokenizer(
                 _VocabularyText(unfinished / "sentences.txt", held_out, counts), vocab_size
@@ -191,13 +194,18 @@ def tokenize(tokenizer: Tokenizer, sentences: Sequence[str]) -> list[list[int]]:
 # --- the steps ---------------------------------------------------------------------------------------------------
 
 
-def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> tuple[TextCounts, int]:
-    """The stream of sentences as a file, without documents of one sentence, and how many these are.
+def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> tuple[TextCounts, int, int]:
+    """The stream of sentences as a file, first of what is learned from, then of the files that are held out.
+
+    Documents of one sentence are left out.
+
+    Returns:
+        the counts; how many documents come before the files that are held out; how many were left out.
 
     Raises:
         InputError: there is too little.
     """
-    sentences = words = size = too_short = 0
+    sentences = words = size = too_short = learned = 0
     sentence_digests, document_digests = array("Q"), array("Q")  # 8 bytes each: ten million take 80 MB
     first, digest, in_document = "", hashlib.blake2b(digest_size=8), 0
     with path.open("w", encoding="utf-8", newline="\n") as file, show.bar("Reading", corpus.size, "B") as advance:
@@ -213,27 +221,38 @@ def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> tuple[TextCo
             digest.update(line)
             advance(len(line))
 
-        for sentence in corpus.sentences():
-            if sentence != END_OF_DOCUMENT:
-                in_document += 1
-                if in_document == 1:
-                    first = sentence
+        for held_out in (False, True):
+            learned = len(document_digests)
+            for sentence in corpus.sentences(held_out):
+                if sentence != END_OF_DOCUMENT:
+                    in_document += 1
+                    if in_document == 1:
+                        first = sentence
+                        continue
+                    if in_document == 2:
+                        write(first)
+                    write(sentence)
                     continue
-                if in_document == 2:
-                    write(first)
-                write(sentence)
-                continue
-            if in_document >= 2:
-                file.write("\n")
-                document_digests.frombytes(digest.digest())
-            too_short += in_document == 1
-            digest, in_document = hashlib.blake2b(digest_size=8), 0
+                if in_document >= 2:
+                    file.write("\n")
+                    document_digests.frombytes(digest.digest())
+                too_short += in_document == 1
+                digest, in_document = hashlib.blake2b(digest_size=8), 0
     if len(document_digests) < MIN_DOCUMENTS or words < MIN_WORDS:
         raise InputError(
             f"{corpus.source}: {len(document_digests)} documents of two or more sentences, {words} words; "
             f"pretraining needs at least {MIN_DOCUMENTS} documents and {MIN_WORDS} words"
             + (f"; it was read as {corpus.form}" if corpus.files else "")
         )
+    if corpus.held_out:
+        held_out_documents = len(document_digests) - learned
+        for documents, what in ((learned, "to learn from"), (held_out_documents, "that are held out")):
+            if documents < MIN_DOCUMENTS // 2:
+                raise InputError(
+                    f"the files {what} have {documents} document{'s' * (documents != 1)} of two or more "
+                    f"sentences; there must be at least {MIN_DOCUMENTS // 2}, as a random next sentence is from "
+                    "another one"
+                )
     counts = TextCounts(
         documents=len(document_digests),
         sentences=sentences,
@@ -242,7 +261,7 @@ def _write_sentences(corpus: Corpus, path: Path, show: Progress) -> tuple[TextCo
         repeated_sentences=sentences - len(np.unique(np.frombuffer(sentence_digests, np.uint64))),
         repeated_documents=len(document_digests) - len(np.unique(np.frombuffer(document_digests, np.uint64))),
     )
-    return counts, too_short
+    return counts, learned, too_short
 
 
 def _words(sentence: str) -> int:

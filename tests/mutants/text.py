@@ -63,6 +63,14 @@ MUTANTS = [
         tests=(TEXT,),
     ),
     Mutant(
+        "held-out-files-learned-from",
+        "text/prepare.py",
+        "        if corpus.held_out:\n            held_out =",
+        "        if False:\n            held_out =",
+        "documents are drawn at random, and the files to hold out are learned from",
+        tests=(PREPARE,),
+    ),
+    Mutant(
         "the-whole-sentence-searched-for-its-last-word",
         "text/sentences.py",
         "last = text[begin:stop].lstrip(",

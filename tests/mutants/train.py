@@ -167,10 +167,18 @@ MUTANTS = [
     Mutant(
         "other-text-not-noticed",
         "pretrain/run.py",
-        "            if file.sha256 not in stored_files:\n",
-        "            if file.path not in stored_files.values():\n",
-        "a text that was edited is taken for the run's",
+        "                if file.sha256 not in stored:\n",
+        "                if file.path not in paths:\n",
+        "a text that was edited is said to be on the other side",
         tests=(f"{RESUME}::test_a_changed_text_is_told_from_another",),
+    ),
+    Mutant(
+        "sides-not-compared",
+        "pretrain/run.py",
+        "                if file.sha256 not in here:\n",
+        "                if False:\n",
+        "a resumed run takes for learned what it holds out",
+        tests=(f"{RESUME}::test_files_that_are_held_out_stay_on_their_side",),
     ),
     Mutant(
         "lowest-accuracy-is-best",

@@ -18,6 +18,7 @@ from numbert import BertForPreTraining, InputError
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.export import export_optimizer
 from numbert.pretrain.run import PretrainRun
+from numbert.text.corpus import Corpus
 from numbert.text.documents import Documents
 from numbert.train.metrics import read_metrics
 from numbert.train.schedule import warmup_then_linear_decay
@@ -171,7 +172,7 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_made(run, tmp_path):
     assert "there is no run.json" in refused(tmp_path, out)
     assert "there is no run.json" in refused(tmp_path / "missing", out)
     assert "step-99 does not exist" in refused(run / "checkpoints" / "step-99", out)
-    new = PretrainRun.begin_with(tmp_path / "new", PretrainRun.read(run).settings, (), None).folder
+    new = PretrainRun.begin_with(tmp_path / "new", PretrainRun.read(run).settings, Corpus(()), None).folder
     assert "no checkpoint yet" in refused(new, out)
 
     broken = new / "checkpoints" / "step-4"

@@ -75,7 +75,7 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, given):
     assert f"{result.bigrams.mlm_loss:.3f}" in card
     assert f"{result.frequencies.mlm_accuracy:.1%}" in card
     assert f"single precision {scores.loss:.5f}" in card
-    text = PretrainRun.read(result.folder).files[0]
+    text = PretrainRun.read(result.folder).corpus.files[0]
     assert f"kinds.txt (SHA-256 {text.sha256[:16]}...): 0.03 MB, 60 documents, 720 sentences" in card
     commands = re.findall(r"^numbert pretrain .*$", card, re.MULTILINE)
     assert commands == [
@@ -84,6 +84,15 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, given):
         "numbert pretrain kinds.txt --output run-2 --init run-1 --steps 5 --length 40 --positions 40 "
         "--batch-size 8",
     ]
+
+
+def test_the_card_tells_what_was_held_out(tmp_path, without_pictures):
+    learned, held_out = (by_kind(tmp_path / f"{name}.txt", seed=seed) for seed, name in enumerate(("a", "b")))
+    folder = pretrain([learned], tmp_path / "run", steps=2, held_out=held_out, **TINY).folder
+    publish_run(folder, tmp_path / "given")
+    card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
+    assert re.search(r"^a\.txt \(SHA-256 .*\); held out: b\.txt \(SHA-256 ", card, re.MULTILINE)
+    assert "numbert pretrain a.txt --held-out b.txt --output run-1 " in card
 
 
 def test_other_files_in_the_folder_stay(result, tmp_path, without_pictures):

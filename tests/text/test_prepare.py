@@ -116,9 +116,9 @@ FILES = [
 ]
 
 
-def prepare_in(folder, *paths, vocab_size=150, seed=0):
+def prepare_in(folder, *paths, held_out=(), vocab_size=150, seed=0):
     """-> the folder, opened."""
-    prepare(find_corpus(paths), folder, vocab_size, seed, Progress(shown=False))
+    prepare(find_corpus(paths, held_out), folder, vocab_size, seed, Progress(shown=False))
     return Data.open(folder)
 
 
@@ -177,6 +177,64 @@ def test_one_document_in_twenty_is_held_out_by_the_seed(data, novel, tmp_path):
     assert len(other.held_out_documents) == 3
     assert other.held_out_documents != data.held_out_documents
     assert digests(other.folder)["sentences.txt"] == digests(data.folder)["sentences.txt"]
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("books")
+    texts = {name: sentences(words) for name, words in (("one", 4_000), ("two", 4_050), ("three", 4_100))}
+    texts["three"][7] = "Xenophon met Quagmire."  # words of no other book
+    for name, text in texts.items():
+        paragraphs = (" ".join(text[i : i + 5]) for i in range(0, len(text), 5))
+        (folder / f"{name}.txt").write_text("\n\n".join(paragraphs))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(books, tmp_path_factory):
+    one, two, three = (books / f"{name}.txt" for name in ("one", "two", "three"))
+    return prepare_in(tmp_path_factory.mktemp("run") / "data", two, one, held_out=[three], vocab_size=300)
+
+
+class TestFilesHeldOut:
+    def test_they_are_held_out_whole_and_nothing_else_is(self, prepared, books):
+        learned, held_out = (
+            [sentence for name in names for document in read(books / f"{name}.txt") for sentence in document]
+            for names in (("two", "one"), ("three",))
+        )
+        assert list(prepared.held_out_sentences()) == held_out
+        decoded = [prepared.tokenizer.decode(s) for document in ids_of(prepared.train) for s in document]
+        assert decoded == learned
+        documents = len(prepared.train) + len(prepared.held_out)
+        assert prepared.counts.documents == documents
+        assert prepared.held_out_documents == frozenset(range(len(prepared.train), documents))
+
+    def test_no_piece_is_learned_from_them(self, prepared):
+        pieces = "".join(prepared.tokenizer.get_vocab())
+        assert "X" not in pieces.replace("[SEP]", "")
+        assert "Q" not in pieces
+
+    def test_the_seed_does_not_matter(self, prepared, books, tmp_path):
+        one, two, three = (books / f"{name}.txt" for name in ("one", "two", "three"))
+        other = prepare_in(tmp_path / "data", two, one, held_out=[three], vocab_size=300, seed=1)
+        assert digests(other.folder) == digests(prepared.folder)
+
+    def test_a_random_next_sentence_needs_two_documents_on_each_side(self, books, tmp_path):
+        short = tmp_path / "short.txt"
+        short.write_text("A cat sat.\n\nIt was black.")
+        with pytest.raises(InputError, match="files that are held out have 1 document of two or more sentences"):
+            prepare_in(tmp_path / "data", books / "one.txt", held_out=[short])
+        with pytest.raises(InputError, match="files to learn from have 1 document of two or more sentences"):
+            prepare_in(tmp_path / "data", short, held_out=[books / "one.txt"])
+        assert not list(tmp_path.glob("*data*"))
+
+    def test_a_book_is_on_one_side(self, books):
+        with pytest.raises(InputError, match=r"one\.txt and .*one\.txt are the same text; give it once"):
+            find_corpus([books / "one.txt", books / "two.txt"], [books / "one.txt"])
+
+    def test_the_documentation_on_this_machine_is_no_book(self, books):
+        with pytest.raises(InputError, match="held out only where others are given to learn from"):
+            find_corpus([], [books / "one.txt"])
 
 
 def test_the_same_text_gives_the_same_files_in_every_process(data, novel, tmp_path):

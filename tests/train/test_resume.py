@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -333,6 +335,25 @@ def test_another_text_is_refused_with_its_name(text, whole, tmp_path):
     copy = tmp_path / "copy.txt"
     shutil.copy(text, copy)
     pretrain([copy], whole, resume=True, progress=False)  # what counts is the text, not its place
+
+
+def test_files_that_are_held_out_stay_on_their_side(tmp_path):
+    one, two, three = (by_kind(tmp_path / f"{i}.txt", seed=i, documents=12) for i in range(3))
+    folder = pretrain([one, two], tmp_path / "run", steps=1, held_out=[three], **TINY).folder
+    assert [Path(file["path"]).name for file in Run.read(folder).values["held_out"]] == ["2.txt"]
+    go_on = partial(pretrain, output=folder, resume=True, progress=False)
+    for texts, held_out in (([], []), ([one, two], [three]), ([two, one], three)):
+        go_on(texts, held_out=held_out)
+    with pytest.raises(InputError, match=r"1\.txt is on the other side: the run of .*run learns from it"):
+        go_on([one], held_out=[two, three])
+    with pytest.raises(InputError, match=r"2\.txt is on the other side: the run of .*run holds it out"):
+        go_on([one, two, three])
+    with pytest.raises(InputError, match=r"run is also from .*2\.txt; leave all texts out, or give them all"):
+        go_on([one, two])
+    shutil.rmtree(Run.read(folder).data)
+    shutil.rmtree(Run.read(folder).checkpoints)
+    again = go_on()  # from the text, which is prepared again
+    assert again.held_out_words == pretrain([one, two], tmp_path / "2", 1, held_out=three, **TINY).held_out_words
 
 
 def test_a_changed_text_is_told_from_another(tmp_path):
