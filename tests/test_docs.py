@@ -23,7 +23,7 @@ import numbert
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
-PAGES = [*DOCS, *TOP, *sorted((ROOT / "weights").glob("*.md"))]
+PAGES = [*DOCS, *TOP, *sorted((ROOT / "weights").rglob("*.md"))]
 SOURCE = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "numbert").rglob("*.py")

@@ -152,7 +152,10 @@ def figures(cell):
 
 
 def checksum_of_the_model():
-    return hashlib.sha256((ROOT / "weights" / "model.safetensors").read_bytes()).hexdigest()
+    """As it is kept in the metadata."""
+    weights = numbert.shipped_model() / "model.safetensors"
+    name = weights.relative_to(ROOT).as_posix()
+    return {f"sha256 of {name}": hashlib.sha256(weights.read_bytes()).hexdigest()}
 
 
 def execute(notebook, folder):
@@ -190,7 +193,7 @@ def test_is_committed_with_outputs_and_figures(path):
 @each_notebook
 def test_its_outputs_are_of_the_model_that_ships(path):
     """Else the numbers beside the prose are those of weights that a reader does not have."""
-    assert read(path)["metadata"]["numbert"] == {"sha256 of weights/model.safetensors": checksum_of_the_model()}
+    assert read(path)["metadata"]["numbert"] == checksum_of_the_model()
 
 
 @each_notebook
@@ -302,5 +305,5 @@ if __name__ == "__main__":
         metadata = copy.deepcopy(notebook.metadata)
         execute(notebook, path.parent)
         notebook.metadata = metadata  # and not the versions of this machine
-        notebook.metadata["numbert"] = {"sha256 of weights/model.safetensors": checksum_of_the_model()}
+        notebook.metadata["numbert"] = checksum_of_the_model()
         nbformat.write(notebook, path)

@@ -21,10 +21,14 @@ PROJECT = PYPROJECT["project"]
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 
+def files_of_the_models():
+    return [path for path in (ROOT / "weights").rglob("*") if path.is_file()]
+
+
 def packed_files():
-    """What an installed numbert is, as path in the wheel: its modules, its marker of types, and its model."""
+    """What an installed numbert is, as path in the wheel: its modules, its marker of types, and its models."""
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "numbert").rglob("*.py")}
-    weights = {f"numbert/weights/{path.name}" for path in (ROOT / "weights").iterdir() if path.is_file()}
+    weights = {f"numbert/{path.relative_to(ROOT).as_posix()}" for path in files_of_the_models()}
     return modules | weights | {"numbert/py.typed"}
 
 
@@ -39,10 +43,10 @@ def test_the_list_of_packages_is_what_lies_in_the_folders():
         assert (ROOT / folder / "__init__.py").exists(), f"{folder} has no __init__.py"
 
 
-def test_each_file_of_the_model_is_among_the_package_data():
+def test_each_file_of_the_models_is_among_the_package_data():
     patterns = SETUPTOOLS["package-data"]["numbert.weights"]
-    for path in (ROOT / "weights").iterdir():
-        assert any(path.match(pattern) for pattern in patterns), f"{path.name} would not be installed"
+    packed = {path for pattern in patterns for path in (ROOT / "weights").glob(pattern)}
+    assert packed == set(files_of_the_models())
     assert SETUPTOOLS["package-dir"]["numbert.weights"] == "weights"
 
 
@@ -116,10 +120,36 @@ def contents(wheel):
 
 
 @pytest.mark.build
-def test_the_wheel_holds_numbert_its_model_and_nothing_else(archives):
+def test_the_wheel_holds_numbert_its_models_and_nothing_else(archives):
     info = f"numbert-{PROJECT['version']}.dist-info"
     about = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
     assert set(contents(archives[1])) == packed_files() | {f"{info}/{name}" for name in about}
+
+
+@pytest.mark.build
+def test_a_wheel_is_small_and_its_models_are_found_where_it_is_installed(archives, tmp_path):
+    wheel = archives[1]
+    assert wheel.stat().st_size < 45e6
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    script = """
+import numbert
+from numbert.files.shipped import shipped_models
+for name in shipped_models():
+    folder = numbert.shipped_model(name)
+    numbert.load_tokenizer(folder)
+    print(name, numbert.BertForPreTraining.from_pretrained(folder).num_parameters())
+"""
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = [path.name for path in sorted((ROOT / "weights").iterdir()) if path.is_dir()]
+    assert [line.split()[0] for line in found.stdout.splitlines()] == names
 
 
 @pytest.mark.build

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from numbert.errors import InputError
+from numbert.files.shipped import DEFAULT, shipped_model, shipped_models
 from numbert.progress import say
 
 
@@ -62,14 +63,33 @@ def no_file(path: Path) -> Path:
     return path
 
 
-def model_folder(path: Path) -> Path:
-    """Returns the path of a folder that exists.
+def takes_model(p: argparse.ArgumentParser) -> None:
+    """Adds the option --model, for `model_folder`."""
+    p.add_argument("--model", metavar="DIR", help=f"a model folder, or one of `numbert models` ({DEFAULT})")
+
+
+def model_folder(given: str | None) -> Path:
+    """Returns the folder of the model that the user gave.
+
+    Args:
+        given: a folder's path, or the name of a model that comes with numbert. Where both are there, it is the
+            folder, and a line on stderr says so; None is the default model.
 
     Raises:
-        InputError: it does not exist, or is a file.
+        InputError: there is neither.
     """
+    if given is None:
+        return shipped_model()
+    path, shipped = Path(given), shipped_models()
+    if given in shipped and not path.is_dir():
+        return shipped[given]
+    if given in shipped:
+        say(f"{given} is the folder here, not the model that comes with numbert, {shipped[given]}")
     if not no_file(path).exists():
-        raise InputError(f"{path} does not exist; a model is a folder, and `numbert download NAME` makes one")
+        raise InputError(
+            f"{path} does not exist; a model is a folder, which `numbert download NAME` makes, or one that comes "
+            f"with numbert: {', '.join(shipped)}"
+        )
     return path
 
 

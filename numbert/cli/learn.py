@@ -47,7 +47,7 @@ def _pretrain(options: argparse.Namespace) -> int:
     from numbert.train.processes import Processes
 
     if options.init is not None:
-        model_folder(options.init)
+        options.init = model_folder(options.init)
     given = vars(options).copy()
     for name in ("command", "run", "json"):
         given.pop(name)
@@ -120,7 +120,7 @@ def _add_pretrain_options(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--output", type=Path, default=NEW_MODEL, metavar="DIR", help=f"the run's folder ({NEW_MODEL})")
     p.add_argument("--resume", action="store_true", help="go on with the run in DIR, if there is one")
-    p.add_argument("--init", type=Path, metavar="DIR", help="begin from the weights and vocabulary of a model")
+    p.add_argument("--init", metavar="DIR", help="begin from the weights and vocabulary of a model")
     p.add_argument("--save-every", type=int, metavar="K", help="steps between checkpoints (a tenth, at most 500)")
     p.add_argument("--eval-every", type=int, metavar="K", help="steps between evaluations (as --save-every)")
     p.add_argument(

@@ -1,4 +1,4 @@
-"""The commands that look into a model: summary, shapes, inspect."""
+"""The commands that look at models: models, summary, shapes, inspect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from numbert.cli.command import Commands, gives_json, no_file
+from numbert.cli.command import Commands, gives_json, model_folder
 from numbert.errors import InputError
 
 _WHOSE = "(bert-base-cased's, unless told otherwise)"
@@ -15,6 +15,10 @@ _WHOSE = "(bert-base-cased's, unless told otherwise)"
 
 def add_to(commands: Commands) -> None:
     """Adds the commands of this file."""
+    p = commands.add("models", _models, "the models that come with numbert, and those in folders, with their sizes")
+    p.add_argument("folder", nargs="*", type=Path, metavar="FOLDER", help="where to look (here)")
+    gives_json(p)
+
     p = commands.add("summary", _summary, f"the table of a model's parameters {_WHOSE}")
     _takes_configuration(p, "BertForMaskedLM")
     p.add_argument("--depth", type=int, default=3, metavar="N", help="how deep to list (3)")
@@ -29,11 +33,19 @@ def add_to(commands: Commands) -> None:
     gives_json(p)
 
     p = commands.add("inspect", _inspect, "how each name in a model folder's weights is used")
-    p.add_argument("folder", type=Path, metavar="FOLDER")
+    p.add_argument("folder", metavar="FOLDER", help="a model folder, or one of `numbert models`")
     p.add_argument(
         "--class", dest="model_class", metavar="CLASS", help="of the model (config.json's, or BertModel)"
     )
     gives_json(p)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from numbert.inside.models import models, models_table
+
+    rows = models(options.folder or [Path()])
+    print(json.dumps([row.to_dict() for row in rows], indent=2) if options.json else models_table(rows))
+    return 0
 
 
 def _summary(options: argparse.Namespace) -> int:
@@ -64,13 +76,13 @@ def _inspect(options: argparse.Namespace) -> int:
     from numbert.inside.inspect import inspect
 
     named = options.model_class
-    inspection = inspect(no_file(options.folder), None if named is None else model_class_named(named))
+    inspection = inspect(model_folder(options.folder), None if named is None else model_class_named(named))
     print(json.dumps(inspection.to_dict(), indent=2) if options.json else inspection)
     return 0
 
 
 def _takes_configuration(p: argparse.ArgumentParser, model_class: str) -> None:
-    p.add_argument("--model", type=Path, metavar="DIR", help="a model folder or a config.json")
+    p.add_argument("--model", metavar="DIR", help="a model folder, one of `numbert models`, or a config.json")
     p.add_argument(
         "--class", dest="model_class", default=model_class, metavar="CLASS", help=f"of the model ({model_class})"
     )
@@ -83,8 +95,8 @@ def _described(options: argparse.Namespace) -> tuple[Any, Any]:
 
     config = BertConfig(vocab_size=28996)
     if options.model is not None:
-        path: Path = options.model
+        path = Path(options.model)
         if path.is_file() and path.suffix != ".json":
             raise InputError(f"{path} is no config.json; give one, or the folder that it is in, {path.parent}")
-        config = BertConfig.from_file(path / "config.json" if path.is_dir() else path)
+        config = BertConfig.from_file(path if path.is_file() else model_folder(options.model) / "config.json")
     return config, model_class_named(options.model_class)

@@ -42,7 +42,7 @@ def add_to(commands: Commands) -> None:
     p.add_argument("--texts", type=int, default=2000, metavar="N", help="how many texts of mixed length (2000)")
     p.add_argument("--busy", action="store_true", help="beside a busy process: forward, or two rows of table")
     p.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each is timed (7; memory once)")
-    p.add_argument("--cold-start", type=Path, metavar="DIR", help="time fresh processes that use a model folder")
+    p.add_argument("--cold-start", metavar="DIR", help="time fresh processes that use a model")
     for option, letter, meaning in (
         ("--vocab-size", "V", "pieces (28996)"),
         ("--hidden-size", "E", "width (768)"),
@@ -93,7 +93,7 @@ def _bench(options: argparse.Namespace) -> int:
     from numbert.bench import bench, format_result
 
     if options.cold_start:
-        model_folder(options.cold_start)
+        options.cold_start = model_folder(options.cold_start)
     parts = options.part or (() if options.cold_start else ("forward", "train"))
     if options.plot:
         from numbert.views.speed import DRAWN, format_of, picture

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from numbert.cli.command import Commands, gives_json, model_folder, new_file
+from numbert.cli.command import Commands, gives_json, model_folder, new_file, takes_model
 from numbert.cli.streams import argument, lines_of_stdin
 from numbert.errors import InputError
 from numbert.progress import say, to_terminal
@@ -19,25 +19,25 @@ def add_to(commands: Commands) -> None:
     p = commands.add("fill-mask", _fill_mask, "the most probable pieces for each [MASK]")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text with [MASK] in it; - reads lines from stdin")
     p.add_argument("--top-k", type=int, default=5, metavar="K", help="how many pieces (5)")
-    _takes_model(p)
+    takes_model(p)
     gives_json(p)
 
     p = commands.add("next-sentence", _next_sentence, "how probably a text follows another")
     p.add_argument("first", metavar="FIRST")
     p.add_argument("second", metavar="SECOND")
-    _takes_model(p)
+    takes_model(p)
     gives_json(p)
 
     p = commands.add("embed", _embed, "a vector for each text, the mean of its tokens' last hidden states")
     p.add_argument("text", nargs="+", metavar="TEXT", help="a text; - reads lines from stdin")
     p.add_argument("--output", type=Path, metavar="X.npy", help="write a new .npy file and print no numbers")
     p.add_argument("--batch-size", type=int, default=64, metavar="B", help="texts at a time (64)")
-    _takes_model(p)
+    takes_model(p)
     gives_json(p)
 
     p = commands.add("generate", _generate, "write on after each text, with a decoder")
     p.add_argument("text", nargs="+", metavar="TEXT", help="what to go on from; - reads lines from stdin")
-    p.add_argument("--model", type=Path, metavar="DIR", help="the folder of a decoder; it must be named")
+    p.add_argument("--model", metavar="DIR", help="the folder of a decoder; it must be named")
     p.add_argument("--max-new-tokens", type=int, default=20, metavar="N", help="how many, at most (20)")
     p.add_argument("--do-sample", action="store_true", help="draw each token (the most probable one is taken)")
     p.add_argument(
@@ -67,7 +67,7 @@ def _fill_mask(options: argparse.Namespace) -> int:
     from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import fill_mask
 
-    folder = _model_folder(options)
+    folder = model_folder(options.model)
     texts = _texts(options)
     tokenizer, model = load_tokenizer(folder), BertForMaskedLM.from_pretrained(folder)
     filled = fill_mask(model, tokenizer, texts, options.top_k, progress=_shows_progress(texts))
@@ -87,7 +87,7 @@ def _next_sentence(options: argparse.Namespace) -> int:
     from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import next_sentence
 
-    folder = _model_folder(options)
+    folder = model_folder(options.model)
     first, second = argument(options.first, "FIRST"), argument(options.second, "SECOND")
     tokenizer = load_tokenizer(folder)
     model = BertForNextSentencePrediction.from_pretrained(folder)
@@ -106,7 +106,7 @@ def _embed(options: argparse.Namespace) -> int:
     from numbert.files.tokenizer import load_tokenizer
     from numbert.inference import embed
 
-    folder = _model_folder(options)
+    folder = model_folder(options.model)
     texts = _texts(options)
     out = contextlib.nullcontext() if options.output is None else new_file(options.output)
     with out as file:
@@ -136,7 +136,7 @@ def _generate(options: argparse.Namespace) -> int:
     from numbert.inference import generate_text
 
     if options.model is None:
-        raise InputError("name a decoder with --model DIR; the model that comes with numbert is none")
+        raise InputError("name a decoder with --model DIR; the models that come with numbert are none")
     folder = model_folder(options.model)
     texts = _texts(options)
     tokenizer, model = load_tokenizer(folder), BertLMHeadModel.from_pretrained(folder)
@@ -180,19 +180,6 @@ def _convert(options: argparse.Namespace) -> int:
         say(note)
     print(f"{conversion.folder}: {conversion.model}")
     return 0
-
-
-def _takes_model(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--model", type=Path, metavar="DIR", help="model folder (the small model that comes with numbert)"
-    )
-
-
-def _model_folder(options: argparse.Namespace) -> Path:
-    """The one that was named, or the weights that come with numbert."""
-    from numbert.files.shipped import shipped_model
-
-    return shipped_model() if options.model is None else model_folder(options.model)
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
