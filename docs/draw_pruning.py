@@ -21,7 +21,7 @@ Order = list[tuple[int, int]]  # (layer, head), the first to be pruned first
 
 def masked_sentences(seed: int = 0) -> tuple[list[Batch], list[Batch]]:
     """Two halves of numbert's own docstrings, which the model has not read, with 15% of the tokens masked."""
-    tokenizer = numbert.load_tokenizer(numbert.shipped_model())
+    tokenizer = numbert.load_tokenizer(numbert.shipped_model("python"))
     sentences = [s for document in documentation([Path(numbert.__file__).parent]) for s in document]
     encoded = [e.ids for e in tokenizer.encode_batch(sentences) if 8 <= len(e.ids) <= 64]
     rng, mask = np.random.default_rng(seed), tokenizer.token_to_id("[MASK]")
@@ -78,8 +78,8 @@ def prunable(order: Order, n: int, h: int) -> Order:
 
 
 def curve(order: Order, batches: list[Batch], every: int = EVERY) -> dict[int, float]:
-    """For each number of heads that are left, the accuracy of the shipped model without the others."""
-    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model())
+    """For each number of heads that are left, the accuracy of the model `python` without the others."""
+    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model("python"))
     total = model.config.num_hidden_layers * model.config.num_attention_heads
     found = {total: accuracy(model, batches)}
     for start in range(0, len(order), every):
@@ -93,7 +93,7 @@ def main() -> None:
     from matplotlib.figure import Figure
 
     first, second = masked_sentences()
-    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model())
+    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model("python"))
     scores = numbert.head_importance(model, first)
     order = by_importance(scores)
     lowest_first = curve(order, second)

@@ -24,6 +24,8 @@ sys.path.append(str(Path(__file__).parent / "helpers"))  # for `python tests/tes
 
 from places import ROOT
 
+import numbert
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # For each exercise a right answer and a wrong one.

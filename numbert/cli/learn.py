@@ -146,3 +146,4 @@ def _add_pretrain_options(p: argparse.ArgumentParser) -> None:
         "--no-bias-correction", dest="bias_correction", action="store_const", const=False, help="Adam as in 2018"
     )
     p.add_argument("--whole-words", action="store_const", const=True, help="mask all pieces of a word or none")
+    setting("near", int, "K", "B that does not follow is from K documents away at most, 0: from any")

@@ -15,7 +15,9 @@ _WHOSE = "(bert-base-cased's, unless told otherwise)"
 
 def add_to(commands: Commands) -> None:
     """Adds the commands of this file."""
-    p = commands.add("models", _models, "the models that come with numbert, and those in folders, with their sizes")
+    p = commands.add(
+        "models", _models, "the models that come with numbert, and those in folders, with their sizes"
+    )
     p.add_argument("folder", nargs="*", type=Path, metavar="FOLDER", help="where to look (here)")
     gives_json(p)
 

@@ -11,7 +11,7 @@ DEFAULT = "python"
 
 
 def shipped_models() -> dict[str, Path]:
-    """Returns the model folders that come with numbert, by name: those in `weights`, of a checkout or installed."""
+    """Returns the model folders that come with numbert, by name: those in `weights`."""
     package = Path(__file__).parents[1]
     for weights in (package / "weights", package.parent / "weights"):
         if found := {file.parent.name: file.parent for file in sorted(weights.glob(f"*/{WEIGHTS}"))}:

@@ -59,7 +59,9 @@ def models(folders: Iterable[str | Path] = (Path(),)) -> list[ModelAtHand]:
         InputError: a folder does not exist.
     """
     shipped = shipped_models()
-    rows = [_described(name if not Path(name).is_dir() else str(path), path, True) for name, path in shipped.items()]
+    rows = [
+        _described(name if not Path(name).is_dir() else str(path), path, True) for name, path in shipped.items()
+    ]
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; models are looked for in folders")

@@ -120,7 +120,8 @@ def batches(plan: dict[str, Any], vocab_size: int) -> Iterator[Batch]:
     tokenizer = load_tokenizer(HERE)
     goes_on = pieces_that_go_on(tokenizer) if data["whole_words"] else None
     documents = Documents.open(HERE, "train", vocabulary_size(tokenizer))
-    pairs = PairStream(documents, data["length"], (data["seed"], Purpose.PAIRS), Position(**data["position"]))
+    key = (data["seed"], Purpose.PAIRS)
+    pairs = PairStream(documents, data["length"], key, Position(**data["position"]), data["near"])
     while True:
         some = pairs.take(data["batch_size"])
         data["position"] = asdict(pairs.position)

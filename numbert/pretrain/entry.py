@@ -166,6 +166,7 @@ def _opened(
         show.say("Reading ...")
         corpus = find_corpus(texts, held_out)
         run = PretrainRun.begin_with(folder, settings, corpus, beginning)
+        run.refuse_known_text()
         _prepare(run, corpus, show)
         yield run
 

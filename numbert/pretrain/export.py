@@ -147,6 +147,7 @@ def _described(
             "accumulate": settings.accumulate,
             "max_predictions": settings.max_predictions,
             "whole_words": settings.whole_words,
+            "near": settings.near,
             "position": state.position,
         },
     }

@@ -59,9 +59,9 @@ class HeldOut:
 
     def __init__(self, data: Data, settings: Settings, pairs_at_most: int = PAIRS_AT_MOST) -> None:
         maker, size = BatchMaker(data, settings), settings.batch_size
-        pairs = PairStream(data.held_out, settings.length, (settings.seed, Purpose.HELD_OUT)).one_epoch(
-            pairs_at_most
-        )
+        key = (settings.seed, Purpose.HELD_OUT)
+        stream = PairStream(data.held_out, settings.length, key, near=settings.near)
+        pairs = stream.one_epoch(pairs_at_most)
         self.batches = [
             maker.make(data.held_out, pairs[start : start + size], Purpose.HELD_OUT_MASKS, start)
             for start in range(0, len(pairs), size)

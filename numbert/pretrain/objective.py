@@ -64,8 +64,9 @@ class PretrainingTask(Task):
         return dataclasses.asdict(self.pairs.position)
 
     def go_to(self, position: Mapping[str, Any]) -> None:
-        key = (self.settings.seed, Purpose.PAIRS)
-        self.pairs = PairStream(self.data.train, self.settings.length, key, Position(**position))
+        settings = self.settings
+        key = (settings.seed, Purpose.PAIRS)
+        self.pairs = PairStream(self.data.train, settings.length, key, Position(**position), settings.near)
 
     # --- learning ---------------------------------------------------------------------------------------------
 

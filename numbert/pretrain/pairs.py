@@ -47,19 +47,25 @@ class PairStream:
         max_length: the most tokens of a pair, with its [CLS] and two [SEP].
         key: the seed and purpose of the random numbers.
         position: where to go on; by default at the beginning.
+        near: from how near a document a B that does not follow comes (see `make_pairs`).
 
     Raises:
         InputError: there is no pair, as no document has two sentences, or there is only one document.
     """
 
     def __init__(
-        self, documents: Documents, max_length: int, key: tuple[int, Purpose], position: Position | None = None
+        self,
+        documents: Documents,
+        max_length: int,
+        key: tuple[int, Purpose],
+        position: Position | None = None,
+        near: int = 0,
     ) -> None:
         if not np.diff(documents.documents).max(initial=0) > 1:
             raise InputError("there is no pair of sentences to learn from: no document has two")
         if len(documents) < 2:
             raise InputError("there is 1 document with text; next-sentence prediction needs another one")
-        self.documents, self.max_length, self.key = documents, max_length, key
+        self.documents, self.max_length, self.key, self.near = documents, max_length, key, near
         self.position = position or Position()
         self._parts: list[Array] | None = None  # the documents of each part of this epoch
         self._pairs: Array | None = None  # of this part
@@ -93,7 +99,7 @@ class PairStream:
 
     def _make(self, epoch: int, index: int, part: Array) -> Array:
         rng = generator(*self.key, epoch, 1 + index)
-        return make_pairs(self.documents, self.max_length, rng, part.tolist())
+        return make_pairs(self.documents, self.max_length, rng, part.tolist(), self.near)
 
     def _cut(self, epoch: int) -> list[Array]:
         order = generator(*self.key, epoch).permutation(len(self.documents))
@@ -108,7 +114,9 @@ class PairStream:
             position.epoch, position.part, self._parts = position.epoch + 1, 0, None
 
 
-def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator, chosen: Iterable[int]) -> Array:
+def make_pairs(
+    documents: Documents, max_length: int, rng: np.random.Generator, chosen: Iterable[int], near: int = 0
+) -> Array:
     """Cuts the chosen documents, from the first sentence to the last, into pairs of segments A and B.
 
     As in create_pretraining_data.py of google-research/bert, sentences are gathered until they fill the length,
@@ -125,6 +133,8 @@ def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator, 
         max_length: the most tokens of a pair, with its [CLS] and two [SEP].
         rng: what is drawn from.
         chosen: the numbers of the documents to cut, from 0.
+        near: a B that does not follow is from one of the `near` documents before A's or after it, the first
+            document coming after the last; 0 takes any other document.
 
     Returns:
         int64 [pairs,5], in random order: where A starts and stops in `documents.ids`, where B does, and the
@@ -143,7 +153,7 @@ def make_pairs(documents: Documents, max_length: int, rng: np.random.Generator, 
                 b, label, sentence = _tokens(documents, middle, after), IS_NEXT, after
             else:
                 wanted = max(1, target - (a[1] - a[0]))
-                b, label, sentence = _from_another(documents, document, wanted, rng), NOT_NEXT, middle
+                b, label, sentence = _from_another(documents, document, wanted, rng, near), NOT_NEXT, middle
             pairs.extend((*_truncated(a, b, most, rng), label))
     return rng.permutation(np.array(pairs, np.int64).reshape(-1, 5))
 
@@ -154,8 +164,14 @@ def _gathered(documents: Documents, first: int, stop: int, target: int, at_least
     return min(max(full, first + at_least), stop)
 
 
-def _from_another(documents: Documents, document: int, wanted: int, rng: np.random.Generator) -> tuple[int, int]:
-    other = (document + int(rng.integers(1, len(documents)))) % len(documents)
+def _from_another(
+    documents: Documents, document: int, wanted: int, rng: np.random.Generator, near: int
+) -> tuple[int, int]:
+    others = len(documents) - 1
+    step = 1 + int(rng.integers(min(2 * near, others) if near else others))
+    if near and step > near:
+        step = near - step  # before it
+    other = (document + step) % len(documents)
     first, stop = documents.documents[other : other + 2].tolist()
     start = int(rng.integers(first, stop))
     return _tokens(documents, start, _gathered(documents, start, stop, wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,13 +16,15 @@ from numbert.pretrain.evaluation import Scores
 from numbert.pretrain.held_out import HeldOut
 from numbert.pretrain.run import PretrainRun
 from numbert.pretrain.settings import Settings
-from numbert.text.corpus import TextFile
+from numbert.text.corpus import Corpus, TextFile
 from numbert.text.prepare import Data
 from numbert.train.snapshot import STATE
 from numbert.train.state import State
 from numbert.views.curves import plot_run
 
-CARD = "MODEL_CARD.md"
+CARD, TEXTS = "MODEL_CARD.md", "texts.txt"
+# More texts than this are listed in a file beside the card.
+TEXTS_AT_MOST = 5
 # For the card, all held-out pairs up to this many.
 PAIRS_AT_MOST = 50_000
 # Half precision is kept where it costs no more than this of the held-out loss, in nats.
@@ -31,7 +34,8 @@ COST_AT_MOST = 1e-3
 def publish(folder: str | Path, output: str | Path) -> Path:
     """Writes the model of a finished run at half precision, its tokenizer, its curves and a model card.
 
-    Where half precision costs more than a thousandth of a nat on the held-out documents, float32 is kept.
+    Where half precision costs more than a thousandth of a nat on the held-out documents, float32 is kept. If there
+    are more than five texts, a file texts.txt lists them.
 
     Args:
         folder: the run's folder.
@@ -60,12 +64,14 @@ def publish(folder: str | Path, output: str | Path) -> Path:
         if not halved:
             model.save_pretrained(new)
         save_tokenizer(data.tokenizer, new, max_length=model.config.max_position_embeddings)
-        for number, one in enumerate(_with_beginnings(run), start=1):
+        for number, one in enumerate(run.with_beginnings(), start=1):
             plot_run(one.folder, new / f"curves-{number}.png")
         size = (new / "model.safetensors").stat().st_size
         card = _card(run, data, model, held_out, full, half, halved, size)
-        # A text's name may be bytes that are no UTF-8: then the card shows them as "\udce9".
-        (new / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
+        listed = {CARD: card} | ({TEXTS: _list(run.corpus)} if _has_many(run.corpus) else {})
+        for name, content in listed.items():
+            # A text's name may be bytes that are no UTF-8: then they are shown as "\udce9".
+            (new / name).write_text(content, encoding="utf-8", errors="backslashreplace")
     return output
 
 
@@ -79,7 +85,7 @@ def _card(
     halved: bool,
     size: int,
 ) -> str:
-    runs = _with_beginnings(run)
+    runs = run.with_beginnings()
     config = model.config
     saved = half if halved else full
     states = [State.read(one.checkpoint(one.steps()[-1]) / STATE) for one in runs]
@@ -88,12 +94,19 @@ def _card(
         f"{one.settings.learning_rate:g} | {state.tokens:,} | {timedelta(seconds=round(state.seconds))} |"
         for one, state in zip(runs, states, strict=True)
     )
-    commands = "\n".join(_command(one, number) for number, one in enumerate(runs, start=1))
+    commands = "\n".join(_command(one, number, run.corpus) for number, one in enumerate(runs, start=1))
+    if _has_many(run.corpus):
+        sides = [("learned", run.corpus.files), ("held_out", run.corpus.held_out)]
+        finding = [f"{side}=$(awk '$1 == \"{side}\" {{print $3}}' {TEXTS})" for side, files in sides if files]
+        commands = "\n".join([*finding, commands])
     pictures = "\n\n".join(f"![curves of run-{number}](curves-{number}.png)" for number in range(1, len(runs) + 1))
     beginning = "from nothing" if runs[0].init is None else f"from {runs[0].init.folder.name}"
-    source = _names(run.corpus.files) or "the documentation on the machine"
+    many = _has_many(run.corpus)
+    source = _names(run.corpus.files, many) or "the documentation on the machine"
     if run.corpus.held_out:
-        source += f"; held out: {_names(run.corpus.held_out)}"
+        source += f"; held out: {_names(run.corpus.held_out, many)}"
+    if many:
+        source += f" ([{TEXTS}]({TEXTS}) lists them with their SHA-256)"
     return f"""# Model card
 
 A BERT: {config.num_hidden_layers} layers, {config.hidden_size} wide, {config.num_attention_heads} heads, \
@@ -139,25 +152,36 @@ of which {data.counts.repeated_sentences:,} are the same as one before ({data.co
 """  # noqa: E501
 
 
-def _names(files: Sequence[TextFile]) -> str:
+def _has_many(corpus: Corpus) -> bool:
+    """Whether to list the texts in a file. No shell can tell names with white space in it apart."""
+    files = (*corpus.files, *corpus.held_out)
+    return len(files) > TEXTS_AT_MOST and not any(re.search(r"\s", Path(file.path).name) for file in files)
+
+
+def _list(corpus: Corpus) -> str:
+    """What texts.txt holds: a line for each text, with its side, its SHA-256 and its name."""
+    return "".join(
+        f"{side}\t{file.sha256}\t{Path(file.path).name}\n"
+        for side, files in (("learned", corpus.files), ("held_out", corpus.held_out))
+        for file in files
+    )
+
+
+def _names(files: Sequence[TextFile], many: bool) -> str:
+    if many:
+        return f"{len(files)} texts"
     return ", ".join(f"{Path(file.path).name} (SHA-256 {file.sha256[:16]}...)" for file in files)
 
 
-def _with_beginnings(run: PretrainRun) -> list[PretrainRun]:
-    """The run that this one began from, the one that that began from, ..., and this one at last."""
-    runs = [run]
-    while (init := runs[0].init) is not None and (init.folder / "run.json").is_file():
-        runs.insert(0, PretrainRun.read(init.folder))
-    return runs
-
-
-def _command(run: PretrainRun, number: int) -> str:
-    """What to type for such a run: every setting that is not the default."""
-    learned, held_out = ([Path(file.path).name for file in x] for x in (run.corpus.files, run.corpus.held_out))
-    words = ["numbert", "pretrain", *learned]
-    if held_out:
-        words += ["--held-out", *held_out]
-    words += ["--output", f"run-{number}"]
+def _command(run: PretrainRun, number: int, listed: Corpus) -> str:
+    """What to type for such a run: every setting that is not the default. A list has the names of many texts."""
+    learned, held_out = (
+        shlex.join(Path(file.path).name for file in files) for files in (run.corpus.files, run.corpus.held_out)
+    )
+    if run.corpus == listed and _has_many(listed):
+        learned, held_out = "$learned", "$held_out" if held_out else ""
+    texts = [text for text in (learned, f"--held-out {held_out}" if held_out else "") if text]
+    words = ["--output", f"run-{number}"]
     sizes = ("vocab_size", "hidden_size", "layers", "heads") if run.init else ()
     if run.init:
         words += ["--init", f"run-{number - 1}" if number > 1 else run.init.folder.name]
@@ -170,4 +194,4 @@ def _command(run: PretrainRun, number: int) -> str:
             words.append("--whole-words")
         else:
             words += [f"--{name.replace('_', '-')}", repr(value)]
-    return shlex.join(words)
+    return " ".join(["numbert pretrain", *texts, shlex.join(words)])

@@ -42,6 +42,15 @@ class PretrainRun(Run):
         """The model that the run began from, or None for new weights."""
         return None if self.values["init"] is None else Beginning(**self.values["init"])
 
+    def with_beginnings(self) -> list[Self]:
+        """The run whose model this one began from, the one before that, ..., and this one at last.
+
+        A model whose folder is no run's, such as a published one, does not say what it began from.
+        """
+        if self.init is None or not (self.init.folder / "run.json").is_file():
+            return [self]
+        return [*type(self).read(self.init.folder).with_beginnings(), self]
+
     @classmethod
     def begin_with(cls, folder: Path, settings: Settings, corpus: Corpus, init: Beginning | None) -> Self:
         """Begins a run in a folder of its own (see `new_folder`): writes its run.json."""
@@ -56,6 +65,21 @@ class PretrainRun(Run):
     def stored_settings(self) -> Mapping[str, Any]:
         """The settings as a dict, with the defaults of those that run.json does not name."""
         return self.settings.to_dict()
+
+    def refuse_known_text(self) -> None:
+        """Refuses to hold out what the model that the run begins from has learned from.
+
+        Raises:
+            InputError: a file that is held out was learned from; the message names it and the run.
+        """
+        held_out = {file.sha256: file.path for file in self.corpus.held_out}
+        for run in self.with_beginnings()[:-1] if held_out else ():
+            for file in run.corpus.files:
+                if file.sha256 in held_out:
+                    path = held_out[file.sha256]
+                    raise InputError(
+                        f"{path} cannot be held out, as the model in {run.folder} has learned from it"
+                    )
 
     def refuse_other_beginning(self, init: Beginning) -> None:
         """Refuses to go on with a run that did not begin from this model.

@@ -42,6 +42,8 @@ class Settings:
         bias_correction: False gives Adam as in the original BERT (see `AdamW`).
         dropout: the probability of dropping a hidden state or an attention probability.
         whole_words: whether all tokens of a word are masked or none.
+        near: a second segment that does not follow is from at most so many documents before or after the first
+            one's, in the order of the text; 0 takes it from any other document.
 
     Raises:
         InputError: a value has another type than the default. NumPy's numbers become Python's.
@@ -64,6 +66,7 @@ class Settings:
     bias_correction: bool = True
     dropout: float = 0.0
     whole_words: bool = False
+    near: int = 0
 
     def __post_init__(self) -> None:
         for name, value in self.typed(vars(self)).items():
@@ -89,7 +92,14 @@ class Settings:
         Raises:
             InputError: a value is outside its limits.
         """
-        for name, least in (("hidden_size", 1), ("layers", 1), ("length", 8), ("batch_size", 1), ("warmup", 0)):
+        for name, least in (
+            ("hidden_size", 1),
+            ("layers", 1),
+            ("length", 8),
+            ("batch_size", 1),
+            ("warmup", 0),
+            ("near", 0),
+        ):
             at_least(name, getattr(self, name), least)
         if self.vocab_size > LARGEST_VOCABULARY:
             raise InputError(f"vocab_size is {shown(self.vocab_size)}; it can be up to {LARGEST_VOCABULARY:,}")

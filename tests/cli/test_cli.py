@@ -226,6 +226,8 @@ class TestARun:
             2,
             "--no-bias-correction",
             "--whole-words",
+            "--near",
+            2,
         ),
     )
 
@@ -255,6 +257,7 @@ class TestARun:
             "bias_correction": False,
             "dropout": 0.1,
             "whole_words": True,
+            "near": 2,
         }
         assert {path.name for path in (folder / "checkpoints").iterdir()} >= {"step-2", "step-4", "step-6"}
         held_out = [line["step"] for line in read_metrics(folder / "metrics.jsonl") if "held_out" in line]

@@ -106,7 +106,7 @@ def test_a_decoder_must_be_named_and_be_one(run, folder):
     assert run("generate", "the cat") == (
         2,
         "",
-        "numbert generate: name a decoder with --model DIR; the model that comes with numbert is none\n",
+        "numbert generate: name a decoder with --model DIR; the models that come with numbert are none\n",
     )
     code, out, err = run("generate", "the cat", "--model", folder, "--max-new-tokens", 4)
     assert (code, out) == (2, "")

@@ -1,4 +1,4 @@
-"""The model that comes with numbert: found from a checkout and from an installed package, small, and good."""
+"""The models that come with numbert: found from a checkout and from an installed package, small, and good."""
 
 import json
 import shutil
@@ -10,8 +10,11 @@ import pytest
 from places import ROOT
 
 import numbert
-from numbert.cli import main
-from numbert.files.shipped import shipped_model
+from numbert import InputError
+from numbert.files.shipped import DEFAULT, shipped_model, shipped_models
+
+NAMES = sorted(path.parent.name for path in ROOT.glob("weights/*/model.safetensors"))
+each_model = pytest.mark.parametrize("name", NAMES)
 
 
 def python(path, cwd, *arguments):
@@ -26,12 +29,20 @@ def python(path, cwd, *arguments):
 
 
 def fill(path, cwd):
-    return python(path, cwd, "-m", "numbert", "fill-mask", "Return the [MASK] of the array.")
+    return python(path, cwd, "-m", "numbert", "fill-mask", "This is the [MASK] of it.")
 
 
-def test_from_a_checkout(tmp_path):
-    found = python(ROOT, tmp_path, "-c", "import numbert; print(numbert.shipped_model())")
-    assert found.stdout.strip() == str(ROOT / "weights")
+# --- where they are ----------------------------------------------------------------------------------------------
+
+
+@each_model
+def test_from_a_checkout(name, tmp_path):
+    found = python(ROOT, tmp_path, "-c", f"import numbert; print(numbert.shipped_model({name!r}))")
+    assert found.stdout.strip() == str(ROOT / "weights" / name)
+
+
+def test_without_a_name_it_is_the_default(tmp_path):
+    assert shipped_model() == shipped_model(DEFAULT) == ROOT / "weights" / DEFAULT
     done = fill(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "%" in done.stdout
@@ -46,19 +57,33 @@ def test_from_an_installed_package(tmp_path):
     assert done.stdout == fill(ROOT, tmp_path).stdout
 
 
-def test_without_it_the_user_is_asked_for_a_model(tmp_path):
+def test_without_them_the_user_is_asked_for_a_model(tmp_path):
     shutil.copytree(ROOT / "numbert", tmp_path / "numbert", ignore=shutil.ignore_patterns("__pycache__"))
     done = fill(tmp_path, tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "numbert fill-mask: numbert's own model is not installed here; give --model FOLDER\n"
+    assert done.stderr == (
+        "numbert fill-mask: the models that come with numbert are not installed here; give a model's folder\n"
+    )
 
 
-def test_its_size():
-    files = [path for path in (ROOT / "weights").iterdir() if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 25e6
-    config = json.loads((ROOT / "weights" / "config.json").read_text())
+def test_another_name_is_refused_with_those_that_there_are():
+    assert sorted(shipped_models()) == NAMES
+    for name in ("latin", "../tests", 3):
+        with pytest.raises(InputError, match=rf"does not come with numbert, but {' and '.join(NAMES)}$"):
+            shipped_model(name)
+
+
+@each_model
+def test_its_size(name):
+    folder = ROOT / "weights" / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6
+    config = json.loads((folder / "config.json").read_text())
     assert config["num_hidden_layers"] >= 4
     assert config["dtype"] == "float16"
+    assert (folder / "MODEL_CARD.md").is_file()
+
+
+# --- what the one of documentation knows -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,40 +96,28 @@ def test_its_size():
         ("Raise an [MASK] if the file does not exist.", "error"),
     ],
 )
-def test_it_knows_what_documentation_says(text, word):
-    model = numbert.BertForMaskedLM.from_pretrained(shipped_model())
-    (filled,) = numbert.fill_mask(model, numbert.load_tokenizer(shipped_model()), [text], top_k=5)
+def test_python_knows_what_documentation_says(text, word):
+    folder = shipped_model("python")
+    model = numbert.BertForMaskedLM.from_pretrained(folder)
+    (filled,) = numbert.fill_mask(model, numbert.load_tokenizer(folder), [text], top_k=5)
     assert word in [guess.token for guess in filled.masks[0]]
 
 
-def test_it_tells_what_follows_from_what_does_not():
-    model = numbert.BertForNextSentencePrediction.from_pretrained(shipped_model())
-    tokenizer = numbert.load_tokenizer(shipped_model())
+def test_python_tells_what_follows_from_what_does_not():
+    folder = shipped_model("python")
+    model = numbert.BertForNextSentencePrediction.from_pretrained(folder)
+    tokenizer = numbert.load_tokenizer(folder)
     first = "Open the file for reading."
     assert numbert.next_sentence(model, tokenizer, first, "If the file does not exist, an error is raised.") > 0.5
     assert numbert.next_sentence(model, tokenizer, first, "The matrix must be symmetric and positive.") < 0.5
 
 
-def test_it_is_the_default_of_each_command(capsys, tmp_path):
-    for arguments in (
-        ["fill-mask", "The [MASK] value."],
-        ["next-sentence", "The default is None.", "It must be a string."],
-        ["embed", "The array.", "--json"],
-    ):
-        outputs = []
-        for model in ([], ["--model", str(ROOT / "weights")]):
-            with pytest.raises(SystemExit) as exit:
-                main([*arguments, *model])
-            assert not exit.value.code
-            outputs.append(capsys.readouterr().out)
-        assert outputs[0] == outputs[1]
-
-
-def test_its_embeddings_tell_what_is_alike():
-    model = numbert.BertModel.from_pretrained(shipped_model(), add_pooling_layer=False)
+def test_pythons_embeddings_tell_what_is_alike():
+    folder = shipped_model("python")
+    model = numbert.BertModel.from_pretrained(folder, add_pooling_layer=False)
     vectors = numbert.embed(
         model,
-        numbert.load_tokenizer(shipped_model()),
+        numbert.load_tokenizer(folder),
         [
             "Return the sum of the array.",
             "Compute the sum of all elements.",

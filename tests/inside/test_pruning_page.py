@@ -14,7 +14,7 @@ def test_the_shipped_model_can_do_without_half_of_its_heads_as_docs_pruning_says
     spec.loader.exec_module(page)
     first, second = page.masked_sentences()
     first, second = first[3:6], second[3:8]  # of middling length
-    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model())
+    model = numbert.BertForMaskedLM.from_pretrained(numbert.shipped_model("python"))
     scores = head_importance(model, first)
     kept = page.curve(page.by_importance(scores)[:12], second, every=12)
     lost = page.curve(page.by_importance(-scores)[:12], second, every=12)

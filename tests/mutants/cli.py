@@ -5,6 +5,7 @@ from mutants.machinery import Mutant
 STREAMS = "cli/test_streams.py"
 CLI = "cli/test_cli.py"
 PROGRESS = "test_progress.py"
+NAMES = "cli/test_model_names.py"
 
 MUTANTS = [
     Mutant(
@@ -38,6 +39,30 @@ MUTANTS = [
         "print(message, file=sys.stderr)",
         "print writes to stdout where sys.stderr is None: messages among the results",
         tests=(PROGRESS,),
+    ),
+    Mutant(
+        "a-name-goes-before-a-folder",
+        "cli/command.py",
+        "if given in shipped and not path.is_dir():",
+        "if given in shipped:",
+        "the user's own folder is passed over without a word",
+        tests=(f"{NAMES}::TestAModelOption",),
+    ),
+    Mutant(
+        "a-folder-goes-first-in-silence",
+        "cli/command.py",
+        '        say(f"{given} is the folder here',
+        '        str(f"{given} is the folder here',
+        "nothing tells which of two models answers",
+        tests=(f"{NAMES}::TestAModelOption",),
+    ),
+    Mutant(
+        "a-listed-name-that-means-another-model",
+        "inside/models.py",
+        'f"./{name}" if name in shipped else name',
+        "name",
+        "two rows of `numbert models` have one name",
+        tests=(f"{NAMES}::TestModels",),
     ),
     Mutant(
         "a-file-left-by-what-failed",

@@ -103,13 +103,15 @@ def copy_package(folder: Path) -> Path:
     for part in ("numbert", "tests"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
     shutil.copy2(ROOT / "pyproject.toml", folder)
+    (folder / "weights").symlink_to(ROOT / "weights")
     compileall.compile_dir(folder / "numbert", quiet=2)
     return folder
 
 
 def plant(mutant: Mutant, original: Path, folder: Path) -> Path:
     """A copy of the copied package with the bug in it."""
-    shutil.copytree(original, folder, ignore=shutil.ignore_patterns("temporary"))  # where its own tests may run
+    temporary = shutil.ignore_patterns("temporary")  # where its own tests may run
+    shutil.copytree(original, folder, symlinks=True, ignore=temporary)
     path = folder / "numbert" / mutant.file
     path.write_text(mutant.applied_to(path.read_text(encoding="utf-8")), encoding="utf-8")
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)

@@ -85,8 +85,8 @@ MUTANTS = [
     Mutant(
         "random-next-from-the-same-document",
         "pretrain/pairs.py",
-        "other = (document + int(rng.integers(1, len(documents)))) % len(documents)",
-        "other = int(rng.integers(0, len(documents)))",
+        "step = 1 + int(rng.integers(",
+        "step = int(rng.integers(",
         "some of the sentences labelled 'not next' are",
         tests=(PAIRS,),
     ),
@@ -153,6 +153,32 @@ MUTANTS = [
         "position.pair = len(more)",
         "the position counts the latest pairs only",
         tests=(PAIRS,),
+    ),
+    Mutant(
+        "what-was-learned-is-held-out",
+        "pretrain/run.py",
+        "if file.sha256 in held_out:",
+        "if file.path in held_out:",
+        "a second run is measured on what the first has learned by heart",
+        tests=(
+            "pretrain/test_pretrain.py::test_what_a_model_has_learned_from_cannot_be_held_out_when_a_run_begins_from_it",
+        ),
+    ),
+    Mutant(
+        "near-means-after",
+        "pretrain/pairs.py",
+        "step = near - step  # before it",
+        "step -= near",
+        "a near document is never one before",
+        tests=(PAIRS,),
+    ),
+    Mutant(
+        "held-out-pairs-from-far-away",
+        "pretrain/held_out.py",
+        "key, near=settings.near)",
+        "key)",
+        "a run that learns from near documents is measured with far ones",
+        tests=("pretrain/test_result.py",),
     ),
     Mutant(
         "every-epoch-the-same",

@@ -118,7 +118,7 @@ def test_the_plan_says_all_that_the_optimizer_and_the_schedule_need(exported):
 
 
 def test_the_plan_is_made_of_the_runs_settings(tmp_path):
-    run = train(tmp_path / "run", bias_correction=False, accumulate=2, whole_words=True, seed=3)
+    run = train(tmp_path / "run", bias_correction=False, accumulate=2, whole_words=True, near=2, seed=3)
     plan = json.loads((export_optimizer(run) / "training.json").read_text())
     assert plan["bias_correction"] is False
     position = plan["data"].pop("position")
@@ -129,6 +129,7 @@ def test_the_plan_is_made_of_the_runs_settings(tmp_path):
         "accumulate": 2,
         "max_predictions": 4,
         "whole_words": True,
+        "near": 2,
     }
     assert position["epoch"] + position["part"] + position["pair"] > 0
     assert [group["lr"] for group in plan["param_groups"]] == [LR * warmup_then_linear_decay(30, 30, 6)] * 2
@@ -239,7 +240,7 @@ def assert_the_same_weights(folder, run):
 
 @pytest.mark.live
 @pytest.mark.parametrize(
-    "settings", [{}, {"bias_correction": False}, {"accumulate": 3, "whole_words": True}], ids=str
+    "settings", [{}, {"bias_correction": False}, {"accumulate": 3, "whole_words": True, "near": 1}], ids=str
 )
 def test_pytorch_has_the_losses_that_numbert_had_and_comes_to_the_same_weights(tmp_path, settings):
     needs_torch()

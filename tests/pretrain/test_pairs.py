@@ -104,6 +104,29 @@ def test_the_other_document_is_any_of_the_others():
         assert_frequency(int(((b - a) % 5 == step).sum()), len(random), 1 / 4)
 
 
+@pytest.mark.parametrize(
+    ("near", "steps"),
+    [
+        (1, [1, 8]),
+        (2, [1, 2, 7, 8]),
+        (3, [1, 2, 3, 6, 7, 8]),
+        (4, range(1, 9)),
+        (7, range(1, 9)),
+        (99, range(1, 9)),
+    ],
+)
+def test_a_near_document_is_any_of_those_before_and_after(near, steps):
+    """Of nine, in a circle: 8 is the one before, and from 4 on it is any of the others."""
+    documents = made_up([[10] * 4] * 9)
+    rng = np.random.default_rng(1)
+    pairs = np.concatenate([make_pairs(documents, 40, rng, range(9), near) for _ in range(200)])
+    random = pairs[pairs[:, 4] != IS_NEXT]
+    a, b = random[:, 0] // 40, random[:, 2] // 40
+    assert set((b - a) % 9) == set(steps)
+    for step in steps:
+        assert_frequency(int(((b - a) % 9 == step).sum()), len(random), 1 / len(steps))
+
+
 def test_the_other_segment_begins_with_any_sentence():
     documents = made_up([[10] * 4] * 2)
     rng = np.random.default_rng(1)
@@ -216,9 +239,9 @@ def test_each_epoch_goes_through_all_documents_once(documents, seed, size):
 def test_the_parts_of_an_epoch_have_each_document_once_and_in_random_order(documents, seed, size):
     chosen = []
 
-    def recorded(documents, max_length, rng, some):
+    def recorded(documents, max_length, rng, some, near):
         chosen.append(list(some))
-        return make_pairs(documents, max_length, rng, chosen[-1])
+        return make_pairs(documents, max_length, rng, chosen[-1], near)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TOKENS_AT_A_TIME", size)
@@ -248,9 +271,9 @@ def test_each_part_of_each_epoch_has_random_numbers_of_its_own(monkeypatch):
     monkeypatch.setattr(module, "TOKENS_AT_A_TIME", 1)  # each document is a part
     states = []
 
-    def recorded(documents, max_length, rng, chosen):
+    def recorded(documents, max_length, rng, chosen, near):
         states.append(rng.bit_generator.state["state"]["state"])
-        return make_pairs(documents, max_length, rng, chosen)
+        return make_pairs(documents, max_length, rng, chosen, near)
 
     monkeypatch.setattr(module, "make_pairs", recorded)
     epochs(stream(made_up([[5, 6, 7, 8]] * 20)), 3)

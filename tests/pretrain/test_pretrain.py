@@ -136,6 +136,19 @@ def test_a_run_begins_from_the_weights_of_another(text, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_what_a_model_has_learned_from_cannot_be_held_out_when_a_run_begins_from_it(text, tmp_path):
+    other, third = (by_kind(tmp_path / f"{seed}.txt", seed=seed) for seed in (1, 2))
+    options = {name: value for name, value in TINY.items() if name in ("batch_size", "progress", "length")}
+    first = pretrain([text, other], tmp_path / "1", steps=1, held_out=third, **TINY).folder
+    second = pretrain([text], tmp_path / "2", steps=1, init=first, held_out=third, **options).folder
+    for init in (first, second):  # the second one began from the first
+        with pytest.raises(
+            InputError, match=r"/1\.txt cannot be held out, as the model in .*/1 has learned from it"
+        ):
+            pretrain([text], tmp_path / "3", steps=1, init=init, held_out=other, **options)
+        assert not (tmp_path / "3").exists()
+
+
 def test_positions_that_were_not_trained_begin_as_copies_of_those_that_were(text, tmp_path):
     first = pretrain([text], tmp_path / "short", steps=2, positions=30, **TINY)  # of which 24 are trained
     options = {name: value for name, value in TINY.items() if name in ("batch_size", "progress")}

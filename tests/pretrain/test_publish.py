@@ -1,6 +1,8 @@
 """publish: what is given to others is the run's model, and the card's numbers are its own."""
 
+import hashlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -93,6 +95,26 @@ def test_the_card_tells_what_was_held_out(tmp_path, without_pictures):
     card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
     assert re.search(r"^a\.txt \(SHA-256 .*\); held out: b\.txt \(SHA-256 ", card, re.MULTILINE)
     assert "numbert pretrain a.txt --held-out b.txt --output run-1 " in card
+
+
+def test_many_texts_are_listed_in_a_file_beside_the_card(tmp_path, without_pictures):
+    texts = [by_kind(tmp_path / f"{i}.txt", seed=i, documents=4) for i in range(8)]
+    first = pretrain(texts[:6], tmp_path / "first", steps=2, held_out=texts[6:], **TINY).folder
+    second = pretrain(texts[:6], tmp_path / "second", steps=2, held_out=texts[6:], init=first, length=32).folder
+    publish_run(second, tmp_path / "given")
+    card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
+    assert "6 texts; held out: 2 texts ([texts.txt](texts.txt) lists them with their SHA-256): " in card
+    rows = [line.split("\t") for line in (tmp_path / "given" / "texts.txt").read_text().splitlines()]
+    for path, (side, checksum, name) in zip(texts, rows, strict=True):
+        assert (side, name) == ("learned" if path in texts[:6] else "held_out", path.name)
+        assert checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    # The commands find them there.
+    (commands,) = re.findall(r"^```sh\n(.*?)```", card, re.MULTILINE | re.DOTALL)
+    script = commands.replace("numbert pretrain", "echo")
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path / "given", capture_output=True, text=True, check=True)
+    names = "0.txt 1.txt 2.txt 3.txt 4.txt 5.txt --held-out 6.txt 7.txt --output"
+    assert [line.partition(" run-")[0] for line in done.stdout.splitlines()] == [names] * 2
 
 
 def test_other_files_in_the_folder_stay(result, tmp_path, without_pictures):

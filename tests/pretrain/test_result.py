@@ -1,17 +1,23 @@
 """What is said of a run in the end: how sure its figures are, and whether another checkpoint was better."""
 
+import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
+from made_up import made_up
 from runs import TINY, by_kind
 
 from numbert import BertForPreTraining
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.evaluation import evaluate, share
-from numbert.pretrain.held_out import HeldOut
+from numbert.pretrain.held_out import BatchMaker, HeldOut
+from numbert.pretrain.pairs import PairStream
 from numbert.pretrain.run import PretrainRun
+from numbert.randomness import Purpose
 from numbert.text.prepare import Data
+from numbert.text.vocabulary import FIRST_PIECE
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +45,20 @@ def test_it_says_how_many_masked_tokens_and_pairs_the_figures_are_of(spoiled, he
     assert f"MLM {share(scores.mlm_accuracy, masked)} (frequencies" in report
     assert f"NSP {share(scores.nsp_accuracy, pairs)}" in report
     assert "±" in share(scores.nsp_accuracy, pairs)
+
+
+@pytest.mark.parametrize("near", [0, 1])
+def test_a_run_is_measured_with_pairs_as_near_as_those_it_learns_from(spoiled, near):
+    run = PretrainRun.read(spoiled.folder)
+    settings, data = dataclasses.replace(run.settings, near=near), Data.open(run.data)
+    documents = made_up([[4] * 6] * 30)
+    documents = dataclasses.replace(documents, ids=documents.ids % 9 + FIRST_PIECE)  # which the vocabulary has
+    held_out = HeldOut(dataclasses.replace(data, held_out=documents), settings)
+
+    pairs = PairStream(documents, settings.length, (settings.seed, Purpose.HELD_OUT), near=near).one_epoch()
+    first = pairs[: settings.batch_size]
+    batch = BatchMaker(data, settings).make(documents, first, Purpose.HELD_OUT_MASKS, 0)
+    np.testing.assert_array_equal(held_out.batches[0].input_ids, batch.input_ids)
 
 
 def test_the_best_checkpoint_is_named_where_the_last_model_is_worse(spoiled, held_out):
