@@ -83,7 +83,7 @@ class Form:
             parts.append(
                 f"running prose{self._names(self.prose)}: a blank line ends a paragraph, and the {what} are put "
                 f"together to documents of at least {self.sentences} sentences"
-                f"{'' if self.by_line and self.few else rule}"
+                f"{'' if self.by_line and self.few else rule}, or fewer at the end of a file"
             )
         return "; ".join(parts)
 
@@ -155,8 +155,8 @@ class Corpus:
         - One sentence in a line, as in Google's sample text, if four lines in five or more end as a sentence
           does. Blank lines separate documents.
         - Running prose, as in a novel. Blank lines separate paragraphs, and the file is cut between paragraphs
-          into documents of at least 50 sentences, about a chapter each: next-sentence prediction takes half of
-          its second segments from another document, so one novel must give several.
+          into documents of at least 50 sentences (the last may have fewer), about a chapter each: next-sentence
+          prediction takes half of its second segments from another document, so one novel must give several.
 
         Text without any blank line is one document. Where the text has fewer than 20 documents, text of both forms
         is cut into documents of a twentieth of all sentences, but of at least 5.

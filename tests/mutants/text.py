@@ -4,6 +4,7 @@ from mutants.machinery import Mutant
 
 TEXT = "text/test_text.py"
 PREPARE = "text/test_prepare.py"
+BOOKS = "text/test_books.py"
 
 MUTANTS = [
     Mutant(
@@ -69,6 +70,54 @@ MUTANTS = [
         "        if False:\n            held_out =",
         "documents are drawn at random, and the files to hold out are learned from",
         tests=(PREPARE,),
+    ),
+    Mutant(
+        "a-question-before-i-asked-ends-a-sentence",
+        "text/sentences.py",
+        'match["closed"] and _SAYS.match(',
+        'match["closed"] and not _SAYS.match(',
+        "'I asked.' is a sentence, and the one after '\"Who?\" He turned round.' is lost",
+        tests=(BOOKS,),
+    ),
+    Mutant(
+        "he-is-taken-for-a-name",
+        "text/sentences.py",
+        "(?!(?:He|She|",
+        "(?!(?:She|",
+        '"Is it far?" He asked in vain. is one sentence',
+        tests=(BOOKS,),
+    ),
+    Mutant(
+        "a-full-stop-in-quotes-ends-no-sentence-before-i-said",
+        "text/sentences.py",
+        '    if marks == ".":\n',
+        '    if marks == "." and not match["closed"]:\n',
+        '"It is far." I said no more. is one sentence',
+        tests=(BOOKS,),
+    ),
+    Mutant(
+        "dashes-need-white-space",
+        "text/sentences.py",
+        "if not (gap or dash):",
+        "if not gap:",
+        "He left.--She stayed. is one sentence",
+        tests=(BOOKS,),
+    ),
+    Mutant(
+        "a-small-letter-after-a-dash-begins-a-sentence",
+        "text/sentences.py",
+        "if dash and not following.isupper():\n        return False",
+        "if dash:\n        return True",
+        "He is gone!—for a day. is cut after the dash, and so is Mr.--Day",
+        tests=(BOOKS,),
+    ),
+    Mutant(
+        "a-title-after-a-dash-ends-a-sentence",
+        "text/sentences.py",
+        'or text[begin - 1] in "–—" or text[begin - 2 : begin] == "--"',
+        "",
+        "her son—Dr. Day is cut after Dr.",
+        tests=(BOOKS,),
     ),
     Mutant(
         "the-whole-sentence-searched-for-its-last-word",

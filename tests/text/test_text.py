@@ -63,6 +63,7 @@ OTHER_LANGUAGES = {
     "Burmese": ["ကျွန်တော် ကျောင်းသွားတယ်။", "သူ အိမ်မှာ ရှိတယ်။"],
     "Tibetan": ["ང་སློབ་གྲྭར་འགྲོ།", "ཁྱེད་ག་པར་འགྲོ།"],
     "German": ["Nein.", "„Doch!“", "Er ging.", "»Gut.«", "Sie blieb."],
+    "Finnish": ["Hän lähti.", "”Minne?”", "”En tiedä.”"],
     "Spanish": ["Se fue.", "¿Por qué?", "¡No lo sé!"],
 }
 WITHOUT_SPACES = {
@@ -105,7 +106,24 @@ def test_a_full_stop_is_judged_by_what_follows_it():
 
 
 @pytest.mark.parametrize(
-    "part", ["e.g. A. ", "Mr. ", "... ", "1. ", "।", "3۔", "!!!!", "。」", '."', "॥ १", ". \n "]
+    "part",
+    [
+        "e.g. A. ",
+        "Mr. ",
+        "... ",
+        "1. ",
+        "।",
+        "3۔",
+        "!!!!",
+        "。」",
+        '."',
+        "॥ १",
+        ". \n ",
+        "A.--",
+        "--Mr.",
+        ".—A",
+        "?'A ",
+    ],
 )
 def test_the_time_for_a_text_is_proportional_to_its_length(part):
     """16 times the text takes the processor about 16 times as long; it would be 256 if each place looked at all
@@ -348,13 +366,14 @@ def in_documents(number, length):
             in_paragraphs(in_documents(300, 10)),
             60,
             "running prose: a blank line ends a paragraph, and the paragraphs are put together to documents of at "
-            "least 50 sentences",
+            "least 50 sentences, or fewer at the end of a file",
         ),
         (
             in_paragraphs(in_documents(40, 5)),
             20,
             "running prose: a blank line ends a paragraph, and the 40 paragraphs are put together to documents of "
-            "at least 10 sentences (a twentieth of this small text, but no fewer than 5)",
+            "at least 10 sentences (a twentieth of this small text, but no fewer than 5), or fewer at the end of "
+            "a file",
         ),
         (in_lines(in_documents(40, 5)), 40, "one sentence in a line: a blank line ends a document"),
         (
@@ -379,7 +398,7 @@ def test_of_two_forms_it_is_told_which_file_has_which(tmp_path):
     assert str(find_corpus(paths).form) == (
         "one sentence in a line (lines.txt): a blank line ends a document; running prose (prose.txt): a blank "
         "line ends a paragraph, and the 20 paragraphs are put together to documents of at least 14 sentences (a "
-        "twentieth of this small text, but no fewer than 5)"
+        "twentieth of this small text, but no fewer than 5), or fewer at the end of a file"
     )
 
 
