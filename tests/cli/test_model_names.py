@@ -67,6 +67,12 @@ class TestAModelOption:
         assert "Python does not exist" in err
         assert f"comes with numbert: {', '.join(sorted(numbert.files.shipped.shipped_models()))}" in err
 
+    def test_where_none_comes_with_numbert_the_line_says_so(self, run, monkeypatch):
+        monkeypatch.setattr("numbert.cli.command.shipped_models", dict)
+        code, out, err = run(*FILL, "--model", "python")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.endswith("one that comes with numbert: none is installed here\n")
+
     @pytest.mark.parametrize("command", [("summary",), ("shapes",), ("inspect",)], ids=lambda command: command[0])
     def test_what_looks_into_a_model_takes_a_name_too(self, run, command):
         option = () if command == ("inspect",) else ("--model",)
