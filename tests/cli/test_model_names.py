@@ -5,13 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
-from places import ROOT
 
 import numbert
 from numbert.files.shipped import DEFAULT
 from numbert.inside.models import models
 
-PYTHON = ROOT / "weights" / "python"
+PYTHON = numbert.shipped_model("python")  # in the checkout, or of the wheel that is installed
 FILL = ("fill-mask", "Return True if the object [MASK] a string.")
 
 
@@ -90,9 +89,9 @@ class TestModels:
         rows = {row["name"]: row for row in json.loads(out)}
         assert sorted(rows) == sorted(numbert.files.shipped.shipped_models())
         for name, row in rows.items():
-            model = numbert.BertForPreTraining.from_pretrained(ROOT / "weights" / name)
+            model = numbert.BertForPreTraining.from_pretrained(PYTHON.parent / name)
             assert row["parameters"] == model.num_parameters()
-            assert row["size"] == (ROOT / "weights" / name / "model.safetensors").stat().st_size
+            assert row["size"] == (PYTHON.parent / name / "model.safetensors").stat().st_size
             assert (row["dtype"], row["ships"]) == ("float16", True)
             assert (row["layers"], row["hidden_size"]) == (
                 model.config.num_hidden_layers,

@@ -42,7 +42,8 @@ def test_from_a_checkout(name, tmp_path):
 
 
 def test_without_a_name_it_is_the_default(tmp_path):
-    assert shipped_model() == shipped_model(DEFAULT) == ROOT / "weights" / DEFAULT
+    assert shipped_model() == shipped_model(DEFAULT) == shipped_models()[DEFAULT]
+    assert shipped_model().name == DEFAULT
     done = fill(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "%" in done.stdout
