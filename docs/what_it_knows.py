@@ -62,14 +62,14 @@ FILLS: dict[str, dict[str, str]] = {
         "He sat down [MASK] the fire and lit his pipe.": "by before beside near",
         "I have been waiting [MASK] you all the morning.": "for",
         "The thief ran [MASK] as fast as he could.": "away off",
-        "She burst [MASK] tears.": "into",
+        "The cook dropped the eggs and burst [MASK] tears.": "into",
         "They walked arm [MASK] arm along the shore.": "in",
     },
     "idioms and set phrases": {
         "Once upon a [MASK] there lived a king.": "time",
         "He made up his [MASK] to go at once.": "mind",
         "She shrugged her [MASK] and said nothing.": "shoulders",
-        "I beg your [MASK], madam.": "pardon",
+        "I beg your [MASK], madam, for coming so late.": "pardon",
         "I have not the least [MASK] what you mean.": "idea notion",
         "It was raining cats and [MASK].": "dogs",
         "They saw their mistake when it was too [MASK].": "late",
@@ -138,7 +138,7 @@ FOLLOWING = (
     ("There was a loud knock at the door.", '"Come in!" cried my aunt, and a tall man entered.'),
     ("The ship struck upon a rock and began to sink.", "The captain ordered the boats to be lowered."),
     ("He asked the little girl what her name was.", '"My name is Lucy, sir," she answered.'),
-    ("At last the dinner was ready.", "They all sat down, and the old man carved the goose."),
+    ("At last supper was upon the table.", "They all sat down, and the old man carved the goose."),
     ("The snow had fallen all night long.", "In the morning the road was hidden, and no coach came."),
 )
 
@@ -251,7 +251,8 @@ SHORT = dict(KINDS) | {
 }
 MARKS = {"comma": ",", "stop": ".!?", "quote": "\"'“”‘’"}
 IN_SENTENCES = ("previous", "next", "same", "comma", "[SEP]")  # the kinds that are shown for each of ATTENDED
-SENTENCES, SHORTEST, LONGEST = 2_000, 8, 60  # drawn from the books; tokens with [CLS] and [SEP]
+SENTENCES, SEED = 2_000, 0  # how many are drawn from the books
+SHORTEST, LONGEST = 8, 60  # tokens, with [CLS] and [SEP]
 # A head looks at a kind if it gives it this share of its attention, and so many times what is uniform.
 LEAST_SHARE, LEAST_TIMES = 1 / 3, 4
 
@@ -545,7 +546,7 @@ class Tally:
     shares: Array
 
 
-def look(books: Sequence[Path], folder: Path, sentences: int = SENTENCES, seed: int = 0) -> Heads:
+def look(books: Sequence[Path], folder: Path, sentences: int = SENTENCES, seed: int = SEED) -> Heads:
     """What the heads look at in sentences of the books, drawn at random. The same seed draws the same ones.
 
     Raises:
@@ -825,8 +826,8 @@ def about_ranks(fills: Sequence[Fill]) -> str:
     known = first_among(facts, 1)
     missing = sum(fill.rank is None for fill in fills)
     text = f"""The rank is the place of the expected word, or of the best of several, among all pieces of the
-    vocabulary. What is counted is how often it is first, and how often among the first three. For
-    {known or "none"} of {len(facts)} facts of the world it is first."""
+    vocabulary. What is counted is how often it is first, and how often among the first three. It is first
+    for {known or "none"} of {len(facts)} facts of the world."""
     if missing:
         text += f" A dash ({missing} of {len(fills)} sentences): the expected word is no single piece."
     return text
@@ -958,10 +959,10 @@ def heads_part(known: Knowledge) -> list[str]:
         "## What heads look at",
         prose(
             f"""Counted over {heads.sentences:,} sentences of {SHORTEST} to {heads.longest} tokens, drawn at
-            random from {len(heads.books)} books that the model has not read. For each of their {heads.tokens:,}
-            tokens (without [CLS] and [SEP]) and each head: how much of its attention goes to tokens of a kind.
-            The mean is over the tokens whose sentence has one of the kind. A token is not its own comma, mark
-            or same piece, and [CLS] and [SEP] are not counted as the token before or after."""
+            random (seed {SEED}) from {len(heads.books)} books that the model has not read. For each of their
+            {heads.tokens:,} tokens (without [CLS] and [SEP]) and each head: how much of its attention goes to
+            tokens of a kind. The mean is over the tokens whose sentence has one of the kind. A token is not its
+            own comma, mark or same piece, and [CLS] and [SEP] are not counted as the token before or after."""
         ),
         prose(
             f"""**The rule**: a head looks at a kind if it gives it at least {LEAST_SHARE:.0%} of its attention,
@@ -970,8 +971,8 @@ def heads_part(known: Knowledge) -> list[str]:
             + (f" No head looks at: {', '.join(others)}." if others else "")
         ),
         prose(
-            f"""The table has the head with the largest share, by its layer and its number there, both counted from 0. The standard
-            error of these shares is at most {ceil(1000 * error) / 10:.1f} points."""
+            f"""The table has the head with the largest share, by its layer and its number there, both counted
+            from 0. The standard error of these shares is at most {ceil(1000 * error) / 10:.1f} points."""
         ),
         table(("kind", "tokens", "uniform", "largest share", "head", "times uniform", "looks at it"), rows),
         *sentences_part(known),
