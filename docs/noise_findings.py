@@ -531,10 +531,10 @@ def are_entities(middle: Sequence[Estimate], apart: Sequence[Estimate]) -> str:
     if middle[0].count < FEWEST:
         return f"It cannot be told: only {middle[0].count} sentences have such a unit."
     if not all(one.low > 1 for one in middle):
-        return "No. The pieces of a unit are not tied more than others."
+        return "No. At the middle layers the pieces of a unit are not tied more than others."
     if apart and all(one.low > 0 for one in apart):
         return "Yes, by this reading."
-    return "No. The pieces of a unit are tied more than others, but that is not a matter of the middle layers."
+    return "No. The pieces of a unit are tied more than others, but not at the middle layers above all."
 
 
 # --- the page ----------------------------------------------------------------------------------------------------

@@ -202,15 +202,33 @@ def test_whether_the_first_layers_are_local_is_told_by_the_whole_intervals(lows,
         (
             estimate(1.3, 1.2, 1.4),
             (0.1, -0.2),
-            "No. The pieces of a unit are tied more than others, but that is not",
+            "No. The pieces of a unit are tied more than others, but",
         ),
-        (estimate(1.0, 0.9, 1.1), (0.1, 0.2), "No. The pieces of a unit are not tied more than others."),
+        (estimate(1.0, 0.9, 1.1), (0.1, 0.2), "No. At the middle layers the pieces of a unit are not"),
         (estimate(1.3, 1.2, 1.4, count=4), (0.1, 0.2), "It cannot be told: only 4 sentences have such a unit."),
     ],
 )
 def test_whether_there_are_entities_is_told_by_the_middle_against_the_ends(middle, apart, said):
     differences = [estimate(low + 0.1, low, low + 0.2) for low in apart]
     assert noise_findings.are_entities([middle], differences).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("frequent", "marks", "said"),
+    [
+        (
+            estimate(0.9, 0.8, 0.95),
+            estimate(0.7, 0.6, 0.8),
+            "They spread less noise than the others, as marks do.",
+        ),
+        (estimate(0.9, 0.8, 0.95), estimate(1.0, 0.9, 1.1), "They spread less noise than the others."),
+        (estimate(1.2, 1.1, 1.3), estimate(1.2, 1.1, 1.3), "They spread more noise than the others, as marks do."),
+        (estimate(1.0, 0.9, 1.1), estimate(1.2, 1.1, 1.3), "They spread as much noise as the others."),
+        (estimate(1.2, 1.1, 1.3, count=2), estimate(1.2, 1.1, 1.3), "only 2 sentences have both."),
+    ],
+)
+def test_whether_frequent_words_do_what_marks_do_is_told_by_the_whole_intervals(frequent, marks, said):
+    assert noise_findings.frequent_too(frequent, marks).endswith(said)
 
 
 @pytest.mark.parametrize(("layers", "middle"), [(1, [0]), (4, [1]), (6, [2, 3]), (12, [5, 6])])
@@ -234,22 +252,16 @@ def test_what_the_tokens_of_a_sentence_are(tokenizer):
     assert those(sentence.special) == ["[CLS]", "[SEP]"]
     assert those(sentence.marks) == ['"', ",", '"', "."]
     # One piece for each word, its first: none for what stands behind the marks in don't and well-bred.
-    starts = {
-        0: "I",
-        1: "don",
-        2: "know",
-        3: "old",
-        4: "Tom",
-        5: "Sawyer",
-        6: "said",
-        7: "the",
-        8: "well",
-        9: "boy",
-    }
-    assert len(those(sentence.words)) == len(starts)
-    for piece, word in zip(those(sentence.words), starts.values(), strict=True):
+    words = ["I", "don", "know", "old", "Tom", "Sawyer", "said", "the", "well", "boy"]
+    for piece, word in zip(those(sentence.words), words, strict=True):
         assert word.lower().startswith(piece.lower())
     assert those(sentence.frequent) == ["the"]
+    groups = noise_findings.groups(sentence)
+    assert those(groups["marks with a word behind them"]) == ['"', ",", '"']
+    assert those(groups["marks at the end"]) == ["."]
+    assert those(groups["the last word"]) == those(sentence.words)[-1:]
+    assert groups['`"`'].sum() == 2
+    assert groups["`[CLS]`"].tolist() == [True] + [False] * (len(sentence.ids) - 1)
     spans = {
         text[min(a for a, _ in of) : max(b for _, b in of)]
         for unit in set(sentence.units.tolist()) - {-1}
