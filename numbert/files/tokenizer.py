@@ -305,7 +305,7 @@ def _with_added_tokens(tokenizer: Tokenizer, path: Path, config: dict[str, Any],
     if new and (len(ids) < size or sorted(new.values()) != list(range(size, size + len(new)))):
         state = json.loads(tokenizer.to_str())
         if not isinstance(state["model"]["vocab"], dict):
-            raise InputError(f"{path}: its vocabulary has no place for the ids of {', '.join(new)}")
+            raise InputError(f"{path}: its vocabulary has no place for the ids of {', '.join(map(repr, new))}")
         state["model"]["vocab"] = ids | new
         tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.add_tokens([added[index] for index in sorted(added)])
@@ -329,7 +329,7 @@ def _read_added_tokens(folder: Path, config: dict[str, Any]) -> list[_AddedToken
             added.append(_AddedToken(content, index, special.get(content) or _matched({}, special=False)))
     for token in added:
         if not isinstance(token.content, str) or not token.content:
-            raise InputError(f"{path}: the added token with the id {token.index} is {token.content!r}")
+            raise InputError(f"{path}: the added token with the id {token.index!r} is {token.content!r}")
         if type(token.index) is not int or not 0 <= token.index <= LARGEST_ID:
             raise InputError(
                 f"{path}: the added token {token.content!r} has the id {token.index!r}; "

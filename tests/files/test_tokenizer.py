@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from places import SHARED
 from tokenizers import Tokenizer, models, normalizers
@@ -347,6 +347,7 @@ decoders = st.dictionaries(
 )
 
 
+@example(config={}, tokens={"": "\x85"})  # a line's end
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(

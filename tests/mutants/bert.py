@@ -78,7 +78,15 @@ MUTANTS = [
         "np.where(looked_at, lowest.dtype.type(0), lowest)",
         "np.where(looked_at, lowest, lowest.dtype.type(0))",
         "1 taken as 'masked': every token looks at the padding only, and the model still trains",
-        tests=(MODEL, PARITY, INFERENCE),
+        tests=(MODEL, PARITY),
+    ),
+    Mutant(
+        "unpad-leaves-out-what-is-no-padding",
+        "bert/inputs.py",
+        'as_array("attention_mask", attention_mask) == 0',
+        'as_array("attention_mask", attention_mask) == 1',
+        "1 taken as 'left out': the answers are those of the padding",
+        tests=(UNPAD, INFERENCE),
     ),
     Mutant(
         "mask-of-queries",
