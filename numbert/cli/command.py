@@ -88,7 +88,7 @@ def model_folder(given: str | None) -> Path:
     if not no_file(path).exists():
         raise InputError(
             f"{path} does not exist; a model is a folder, which `numbert download NAME` makes, or one that comes "
-            f"with numbert: {', '.join(shipped)}"
+            f"with numbert: {', '.join(shipped) or 'none is installed here'}"
         )
     return path
 
