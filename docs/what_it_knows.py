@@ -1096,8 +1096,8 @@ def neighbours(one: Nearest) -> str:
 
 def with_section(card: str, section: str) -> str:
     """The card with the section in the place of the one of the same heading, or at its end."""
-    before, heading, rest = card.partition(f"{HEADING}\n")
-    after = re.search(r"^## ", rest, re.MULTILINE) if heading else None
+    before, found, rest = card.partition(section.splitlines()[0] + "\n")
+    after = re.search(r"^## ", rest, re.MULTILINE) if found else None
     parts = [before.rstrip() + "\n", section] + ([rest[after.start() :]] if after else [])
     return "\n".join(parts)
 
