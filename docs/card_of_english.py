@@ -1,6 +1,7 @@
 """Puts whose books it read, and what was tried first, into a card: python docs/card_of_english.py
 
-It is the card of the model of English. The two come from short-runs.csv, books.txt and held-out.txt beside the card, which `numbert publish` has written.
+It is the card of the model of English, which `numbert publish` has written. The two come from short-runs.csv,
+books.txt and held-out.txt beside it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ def short_runs(folder: Path = FOLDER) -> str:
     lines = [
         "## What was tried first",
         "",
-        "Runs of twenty minutes on one thread (AVX2). They have 4 layers of width 192 with 3 heads, 8,000 pieces of",
-        "vocabulary, 64 pairs of 32 tokens, a learning rate of 0.0015 and no dropout, but for what a row says. The",
-        "same books are held out.",
+        "Runs of twenty minutes on one thread (AVX2). They have 4 layers of width 192 with 3 heads, 8,000 pieces",
+        "of vocabulary, 64 pairs of 32 tokens, a learning rate of 0.0015 and no dropout, but for what a row says.",
+        "The same books are held out.",
         "",
         "| run | steps | MLM | perplexity | NSP |",
         "|---|---|---|---|---|",
