@@ -204,7 +204,7 @@ DEFAULTS = {
         "strip_accents": None,
         "tokenize_chinese_chars": True,
     },
-    "shipped_model": {"name": "python"},
+    "shipped_model": {"name": "english"},
 }
 
 

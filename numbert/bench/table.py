@@ -148,7 +148,7 @@ def make_table(
     Args:
         config: the model's sizes.
         small: those of the model in the last training steps.
-        cold_start: the model folder of the cold starts; default the one that comes with numbert.
+        cold_start: the model folder of the cold starts; default `shipped_model()`.
         busy: whether another process keeps a core busy meanwhile; then there are only two forwards.
 
     Raises:

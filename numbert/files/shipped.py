@@ -7,7 +7,7 @@ from pathlib import Path
 from numbert.errors import InputError, shown
 from numbert.files.weights import WEIGHTS
 
-DEFAULT = "python"
+DEFAULT = "english"
 
 
 def shipped_models() -> dict[str, Path]:
@@ -23,7 +23,8 @@ def shipped_model(name: str = DEFAULT) -> Path:
     """Returns the folder of a model that comes with numbert.
 
     Args:
-        name: "python", which has read the documentation of Python packages.
+        name: "english", which has read novels and stories, or "python", which has read the documentation of Python
+            packages.
 
     Raises:
         InputError: no model of this name comes with numbert, or none is installed.

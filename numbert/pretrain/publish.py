@@ -90,7 +90,7 @@ def _card(
     saved = half if halved else full
     states = [State.read(one.checkpoint(one.steps()[-1]) / STATE) for one in runs]
     rows = "\n".join(
-        f"| {one.settings.steps:,} | {one.settings.batch_size} x {one.settings.length} | "
+        f"| {_steps(state.step, one.settings.steps)} | {one.settings.batch_size} x {one.settings.length} | "
         f"{one.settings.learning_rate:g} | {state.tokens:,} | {timedelta(seconds=round(state.seconds))} |"
         for one, state in zip(runs, states, strict=True)
     )
@@ -150,6 +150,11 @@ of which {data.counts.repeated_sentences:,} are the same as one before ({data.co
 
 {pictures}
 """  # noqa: E501
+
+
+def _steps(done: int, planned: int) -> str:
+    """How many updates a run made. One that another began from may have been stopped."""
+    return f"{done:,}" if done == planned else f"{done:,} of {planned:,}"
 
 
 def _has_many(corpus: Corpus) -> bool:

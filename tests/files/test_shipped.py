@@ -84,6 +84,35 @@ def test_its_size(name):
     assert (folder / "MODEL_CARD.md").is_file()
 
 
+# --- what the one of books knows (docs/what-the-model-knows.md has more) ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("He opened the [MASK] and went out.", "door"),
+        ("I have [MASK] seen such a thing in my life.", "never"),
+        ("Once upon a [MASK] there lived a king.", "time"),
+        ("She was leaning out [MASK] the window.", "of"),
+        ("My brother [MASK] older than I am.", "is"),
+    ],
+)
+def test_english_knows_what_stories_say(text, word):
+    folder = shipped_model("english")
+    model = numbert.BertForMaskedLM.from_pretrained(folder)
+    (filled,) = numbert.fill_mask(model, numbert.load_tokenizer(folder), [text], top_k=5)
+    assert word in [guess.token for guess in filled.masks[0]]
+
+
+def test_english_tells_what_follows_from_what_does_not():
+    folder = shipped_model("english")
+    model = numbert.BertForNextSentencePrediction.from_pretrained(folder)
+    tokenizer = numbert.load_tokenizer(folder)
+    first = "The ship struck upon a rock and began to sink."
+    assert numbert.next_sentence(model, tokenizer, first, "The captain ordered the boats to be lowered.") > 0.5
+    assert numbert.next_sentence(model, tokenizer, first, "She gave me a piece of bread and some milk.") < 0.5
+
+
 # --- what the one of documentation knows -------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """publish: what is given to others is the run's model, and the card's numbers are its own."""
 
 import hashlib
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ import pytest
 from runs import MODEL_FILES, TINY, by_kind, weights
 from safetensors.numpy import load_file
 
-from numbert import BertForPreTraining, InputError
+from numbert import AdamW, BertForPreTraining, InputError
 from numbert.pretrain import publish
 from numbert.pretrain.entry import pretrain
 from numbert.pretrain.publish import publish as publish_run
@@ -86,6 +88,25 @@ def test_the_card_has_the_scores_the_text_and_the_commands(result, given):
         "numbert pretrain kinds.txt --output run-2 --init run-1 --steps 5 --length 40 --positions 40 "
         "--batch-size 8",
     ]
+
+
+def test_the_card_tells_where_a_run_was_stopped_that_another_began_from(tmp_path, monkeypatch, without_pictures):
+    step, updates, text = AdamW.step, [], by_kind(tmp_path / "kinds.txt")
+
+    def interrupted(self, *factor):
+        updates.append(step(self, *factor))
+        if len(updates) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(AdamW, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain([text], tmp_path / "first", steps=50, **TINY)
+    (done,) = PretrainRun.read(tmp_path / "first").steps()
+    second = pretrain([text], tmp_path / "second", steps=3, init=tmp_path / "first", length=24).folder
+    publish_run(second, tmp_path / "given")
+    card = (tmp_path / "given" / "MODEL_CARD.md").read_text()
+    rows = re.findall(r"^\| (.*?) \| \d+ x \d+ \|", card, re.MULTILINE)
+    assert rows == [f"{done} of 50", "3"]
 
 
 def test_the_card_tells_what_was_held_out(tmp_path, without_pictures):
