@@ -84,7 +84,7 @@ def test_its_size(name):
     assert (folder / "MODEL_CARD.md").is_file()
 
 
-# --- what the one of books knows (docs/what-the-model-knows.md has more) ---------------------------------------------------
+# --- what the one of books knows ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
