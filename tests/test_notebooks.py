@@ -70,11 +70,11 @@ ANSWERS = {
 # What a notebook invites its reader to change, as (what stands there, what else its claims hold for).
 CHANGES = {
     "01_self_attention_by_hand": [
-        ('["The function returns a new copy of the array.", "The array is empty."]', texts)
+        ('["The old man opened the door, and the dog ran out.", "The door was shut."]', texts)
         for texts in (
             '["Yes"]',
-            '["The array is empty.", "The list is empty."]',
-            '["The array is empty.", "The function returns a new copy of the array.", "A list"]',
+            '["The door was shut.", "The boy was gone."]',
+            '["The door was shut.", "The old man opened the door, and the dog ran out.", "A ship"]',
         )
     ]
     + [("LAYER = 0", "LAYER = 1")]
