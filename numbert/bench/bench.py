@@ -149,7 +149,7 @@ def bench(
         padded: whether the sequences have unequal lengths, from l/8 to l.
         texts: the number of texts.
         cold_start: a model folder, for races of fresh processes that answer embed and fill-mask for one text;
-            those of "table" take by default the model that comes with numbert.
+            those of "table" take by default `shipped_model()`.
         busy: whether another process keeps a core busy meanwhile; "table" then has two forwards only.
         rounds: how often each is measured, after a first time that does not count; "memory" is measured once.
         seed: the seed of the weights and of the workload.
