@@ -563,7 +563,7 @@ def test_memory_does_not_grow_with_the_length_of_a_run(text, tmp_path, monkeypat
 
 
 def test_batches_are_made_in_a_twentieth_of_the_time(text, tmp_path, monkeypatch):
-    """At the default sizes, the first pairs included; of the processor's time, which no other process takes."""
+    """At the default sizes, the first pairs included; of the processor's time, in the median of three runs."""
     monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=time.process_time))
-    result = pretrain([text], tmp_path / "run", steps=20, progress=False)
-    assert 0 < result.data_share < 0.05
+    shares = [pretrain([text], tmp_path / run, steps=20, progress=False).data_share for run in ("a", "b", "c")]
+    assert 0 < sorted(shares)[1] < 0.05
