@@ -17,6 +17,13 @@ def test_readme_shows_an_answer_of_each_command_that_uses_a_model():
     assert {"fill-mask", "next-sentence", "embed"} <= shown
 
 
+def test_the_scores_that_readme_names_are_those_of_the_card():
+    card = (ROOT / "weights" / "english" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    (scores,) = re.findall(r"^\| this model \|(.*)\|$", card, re.MULTILINE)
+    (named,) = re.findall(r"it fills ([\d.]+%) of masks .* others in ([\d.]+%) of pairs", " ".join(README.split()))
+    assert named == (scores.split("|")[0].strip(), scores.split("|")[-1].strip())
+
+
 @pytest.mark.parametrize(("commands", "output"), SHOWN)
 def test_the_commands_print_what_readme_shows(commands, output, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

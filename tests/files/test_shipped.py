@@ -84,62 +84,54 @@ def test_its_size(name):
     assert (folder / "MODEL_CARD.md").is_file()
 
 
-# --- what the one of books knows ---------------------------------------------------------------------------------
+# --- what they know (docs/what-the-model-knows.md has more of english) -------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "word"),
+    ("name", "text", "word"),
     [
-        ("He opened the [MASK] and went out.", "door"),
-        ("I have [MASK] seen such a thing in my life.", "never"),
-        ("Once upon a [MASK] there lived a king.", "time"),
-        ("She was leaning out [MASK] the window.", "of"),
-        ("My brother [MASK] older than I am.", "is"),
+        ("english", "He opened the [MASK] and went out.", "door"),
+        ("english", "I have [MASK] seen such a thing in my life.", "never"),
+        ("english", "Once upon a [MASK] there lived a king.", "time"),
+        ("english", "She was leaning out [MASK] the window.", "of"),
+        ("english", "My brother [MASK] older than I am.", "is"),
+        ("python", "Return the [MASK] of the array.", "shape"),
+        ("python", "If this is not given, the [MASK] is used.", "default"),
+        ("python", "Return True if the object [MASK] a string.", "is"),
+        ("python", "The [MASK] value is None.", "default"),
+        ("python", "Raise an [MASK] if the file does not exist.", "error"),
     ],
 )
-def test_english_knows_what_stories_say(text, word):
-    folder = shipped_model("english")
+def test_each_knows_what_it_has_read(name, text, word):
+    folder = shipped_model(name)
     model = numbert.BertForMaskedLM.from_pretrained(folder)
     (filled,) = numbert.fill_mask(model, numbert.load_tokenizer(folder), [text], top_k=5)
     assert word in [guess.token for guess in filled.masks[0]]
 
 
-def test_english_tells_what_follows_from_what_does_not():
-    folder = shipped_model("english")
-    model = numbert.BertForNextSentencePrediction.from_pretrained(folder)
-    tokenizer = numbert.load_tokenizer(folder)
-    first = "The ship struck upon a rock and began to sink."
-    assert numbert.next_sentence(model, tokenizer, first, "The captain ordered the boats to be lowered.") > 0.5
-    assert numbert.next_sentence(model, tokenizer, first, "She gave me a piece of bread and some milk.") < 0.5
-
-
-# --- what the one of documentation knows -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("text", "word"),
+    ("name", "first", "follows", "other"),
     [
-        ("Return the [MASK] of the array.", "shape"),
-        ("If this is not given, the [MASK] is used.", "default"),
-        ("Return True if the object [MASK] a string.", "is"),
-        ("The [MASK] value is None.", "default"),
-        ("Raise an [MASK] if the file does not exist.", "error"),
+        (
+            "english",
+            "The ship struck upon a rock and began to sink.",
+            "The captain ordered the boats to be lowered.",
+            "She gave me a piece of bread and some milk.",
+        ),
+        (
+            "python",
+            "Open the file for reading.",
+            "If the file does not exist, an error is raised.",
+            "The matrix must be symmetric and positive.",
+        ),
     ],
 )
-def test_python_knows_what_documentation_says(text, word):
-    folder = shipped_model("python")
-    model = numbert.BertForMaskedLM.from_pretrained(folder)
-    (filled,) = numbert.fill_mask(model, numbert.load_tokenizer(folder), [text], top_k=5)
-    assert word in [guess.token for guess in filled.masks[0]]
-
-
-def test_python_tells_what_follows_from_what_does_not():
-    folder = shipped_model("python")
+def test_each_tells_what_follows_from_what_does_not(name, first, follows, other):
+    folder = shipped_model(name)
     model = numbert.BertForNextSentencePrediction.from_pretrained(folder)
     tokenizer = numbert.load_tokenizer(folder)
-    first = "Open the file for reading."
-    assert numbert.next_sentence(model, tokenizer, first, "If the file does not exist, an error is raised.") > 0.5
-    assert numbert.next_sentence(model, tokenizer, first, "The matrix must be symmetric and positive.") < 0.5
+    assert numbert.next_sentence(model, tokenizer, first, follows) > 0.5
+    assert numbert.next_sentence(model, tokenizer, first, other) < 0.5
 
 
 def test_pythons_embeddings_tell_what_is_alike():
